@@ -22,6 +22,9 @@ const COUNT: usize = 100;
 const MAX_COUNT: usize = 1000;
 const ANSWER: usize = 256 << 10;
 
+/// The entries that are handled before other tasks have a turn.
+const ENTRIES: usize = 256;
+
 /// While entries come one after the other, each would be an answer of its own, and most of its cost that of asking for the
 /// next one. So if this number of answers have come within `PAUSE` each, the next is asked for after `PAUSE`.
 const QUICK: u32 = 8;
@@ -116,6 +119,7 @@ impl Reader {
         to: &Endpoint,
         node: &dyn Node,
     ) -> Result<(), Failure> {
+        let mut entries = 0;
         loop {
             if let Some(pause) = &mut self.pause {
                 if pause.as_mut().poll(cx).is_pending() {
@@ -127,10 +131,14 @@ impl Reader {
                 self.ask();
             }
             self.wire.poll_write(cx, to)?;
-            self.handle_input(shared, to, node)?;
+            entries += self.handle_input(shared, to, node)?;
             self.keep_positions(shared);
             if self.is_ready() && !self.is_asked {
                 continue;
+            }
+            if entries >= ENTRIES {
+                cx.waker().wake_by_ref();
+                return Ok(());
             }
             if self.wire.poll_read(cx, self.parser.missing(), to)?.is_pending() {
                 return Ok(());
@@ -138,10 +146,11 @@ impl Reader {
         }
     }
 
-    /// Handles what was read.
-    fn handle_input(&mut self, shared: &Shared, to: &Endpoint, node: &dyn Node) -> Result<(), Failure> {
+    /// Handles what was read. Returns the number of entries.
+    fn handle_input(&mut self, shared: &Shared, to: &Endpoint, node: &dyn Node) -> Result<usize, Failure> {
         let input = self.wire.take();
         let mut rest = &*input;
+        let mut entries = 0;
         let (mut receiver, mut fields) = (None, Vec::new());
         while let Some(piece) =
             self.parser.take(&mut rest, self.unknown.is_empty()).map_err(|_| Failure::malformed(to))?
@@ -153,6 +162,7 @@ impl Reader {
                     continue;
                 }
             };
+            entries += 1;
             self.count += 1;
             self.bytes = self.bytes.saturating_add(entry.len());
             if let Some(index) = self.current {
@@ -171,7 +181,7 @@ impl Reader {
         drop(receiver);
         let rest = rest.len();
         self.wire.put_back(input, rest);
-        Ok(())
+        Ok(entries)
     }
 
     /// Handles what is no entry to pass on.
@@ -309,7 +319,95 @@ fn next_count(max_count: usize, count: usize, bytes: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
+    use crate::builder::Servers;
+    use bytes::Bytes;
+    use sockeye_core::cluster::RequestId;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    /// Counts the entries that come, and how often a task is woken.
+    #[derive(Default)]
+    struct Counts {
+        entries: AtomicUsize,
+        wakes: AtomicUsize,
+    }
+
+    impl Wake for Counts {
+        fn wake(self: Arc<Self>) {
+            self.wakes.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    impl Node for Counts {
+        fn runtime(&self) -> Arc<dyn sockeye_core::host::Runtime> {
+            unreachable!("no task is spawned")
+        }
+
+        fn handle_message(&self, _: &str, _: Bytes) {}
+
+        fn handle_entry(&self, _: &str, _: &str, _: &[(&str, Bytes)]) {
+            self.entries.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn handle_count(&self, _: &RequestId, _: Option<usize>) {}
+
+        fn handle_status(&self, _: BusStatus) {}
+    }
+
+    #[test]
+    fn other_tasks_have_a_turn_while_many_entries_are_there() {
+        const COUNT: usize = 2000;
+        const LONG: Duration = Duration::from_secs(3600);
+        let data = "x".repeat(100);
+        let entry = |number| format!("*2\r\n$8\r\n1-{number:06}\r\n*2\r\n$4\r\ndata\r\n$100\r\n{data}\r\n");
+        let entries: String = (0..COUNT).map(entry).collect();
+        let answer: &[u8] = format!("*1\r\n*2\r\n$1\r\ns\r\n*{COUNT}\r\n{entries}").leak().as_bytes();
+        let to = Endpoint::parse("redis://127.0.0.1").unwrap();
+        let config = Config {
+            max_waiting: usize::MAX,
+            max_message: usize::MAX,
+            max_age: LONG,
+            stream_max_len: COUNT,
+            connection_timeout: LONG,
+            response_timeout: LONG,
+            reconnection_delay: LONG,
+            reconnection_delay_max: LONG,
+        };
+        let shared = Shared::new(Servers::Single(to.clone()), config);
+        let mut reader = Reader {
+            runtime: Runtime::current(),
+            wire: Wire::new(Box::new(tokio::io::join(answer, tokio::io::sink()))),
+            parser: Entries::new(usize::MAX),
+            streams: vec![Position { stream: "s".into(), id: "0-0".into(), is_changed: false }],
+            unknown: VecDeque::new(),
+            current: None,
+            is_asked: true,
+            since: Instant::now(),
+            count: 0,
+            bytes: 0,
+            max_count: MAX_COUNT,
+            quick: 0,
+            pause: None,
+        };
+        let counts = Arc::new(Counts::default());
+        let waker = counts.clone().into();
+        let mut cx = Context::from_waker(&waker);
+        for turns in 1.. {
+            let before = counts.entries.load(Ordering::Relaxed);
+            let polled = reader.poll(&mut cx, &shared, &to, &*counts);
+            let handled = counts.entries.load(Ordering::Relaxed);
+            assert!(handled - before < 2 * ENTRIES, "{} entries in one turn", handled - before);
+            if handled == COUNT {
+                break;
+            }
+            assert_eq!(polled, Ok(()));
+            assert_eq!(counts.wakes.load(Ordering::Relaxed), turns);
+        }
+    }
 
     #[test]
     fn more_entries_are_asked_for_if_they_are_small() {

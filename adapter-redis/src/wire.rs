@@ -3,7 +3,7 @@
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
 use crate::runtime::Stream;
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use redis::{Cmd, cmd};
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -12,6 +12,9 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 
 /// The bytes that are read at once, unless more are known to come.
 const READ: usize = 64 << 10;
+
+/// The most bytes that are taken at once from memory that is used again.
+const MAX_REUSED: usize = 4 * READ;
 
 pub(crate) struct Wire {
     stream: Stream,
@@ -48,10 +51,13 @@ impl Wire {
         std::mem::take(&mut self.input).freeze()
     }
 
-    /// Puts back the last `rest` bytes of what was taken. Its memory is used again, unless somebody has kept a part of it.
+    /// Puts back the last `rest` bytes of what was taken. Its memory is used again, unless somebody has kept a part of it, or
+    /// it was that of a large message: of small ones that follow, each would keep all of it.
     pub(crate) fn put_back(&mut self, mut input: Bytes, rest: usize) {
-        input.advance(input.len().saturating_sub(rest));
-        self.input = input.try_into_mut().unwrap_or_else(|input| BytesMut::from(&*input));
+        let taken = input.len().saturating_sub(rest);
+        input.advance(taken);
+        let input = if taken > MAX_REUSED { Err(input) } else { input.try_into_mut() };
+        self.input = input.unwrap_or_else(|input| BytesMut::from(&*input));
     }
 
     /// Writes what can be written of the output.
@@ -82,9 +88,10 @@ impl Wire {
         missing: usize,
         to: &Endpoint,
     ) -> Result<Poll<()>, Failure> {
-        self.input.reserve(missing.max(READ));
-        // The future keeps nothing between polls.
-        match pin!(self.stream.read_buf(&mut self.input)).poll(cx) {
+        let len = missing.max(READ);
+        self.input.reserve(len);
+        // More may be reserved. The future keeps nothing between polls.
+        match pin!(self.stream.read_buf(&mut (&mut self.input).limit(len))).poll(cx) {
             Poll::Ready(Ok(0)) => Err(Failure::closed(to)),
             Poll::Ready(Ok(_)) => Ok(Poll::Ready(())),
             Poll::Ready(Err(error)) => Err(Failure::lost(to, &error)),
@@ -94,6 +101,38 @@ impl Wire {
                     self.input = BytesMut::new();
                 }
                 Ok(Poll::Pending)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use tokio::io::{join, repeat, sink};
+
+    #[test]
+    fn reads_are_small_and_in_memory_of_their_own_after_a_large_message() {
+        let to = Endpoint::parse("redis://127.0.0.1").unwrap();
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        for large in [MAX_REUSED, 8 << 20] {
+            let mut wire = Wire::new(Box::new(join(repeat(b'x'), sink())));
+            let mut missing = large;
+            while missing > 0 {
+                assert!(wire.poll_read(&mut cx, missing, &to).unwrap().is_ready());
+                missing = large.saturating_sub(wire.input.len());
+                let input = wire.take();
+                let rest = if missing > 0 { input.len() } else { 3 };
+                wire.put_back(input, rest);
+            }
+            for _ in 0..10 {
+                assert!(wire.poll_read(&mut cx, 0, &to).unwrap().is_ready());
+                assert!(wire.input.len() <= 3 + READ, "{} bytes were read", wire.input.len());
+                assert!(wire.input.capacity() <= 2 * MAX_REUSED, "{} bytes are kept", wire.input.capacity());
+                let input = wire.take();
+                wire.put_back(input, 3);
             }
         }
     }

@@ -88,7 +88,7 @@ impl RemoteSocket {
             id,
             room: namespace.to(id),
             rooms: socket.rooms.into_iter().filter(|room| room != id.as_str()).collect(),
-            request: socket.handshake,
+            request: socket.handshake.detach(),
             handshake: OnceLock::new(),
             shared_data,
         }))))

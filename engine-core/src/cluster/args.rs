@@ -172,7 +172,8 @@ impl Serialize for Rest<'_> {
     }
 }
 
-/// A value that another node has sent: an answer, or what it knows of a socket. It shares the memory of the message.
+/// A value that another node has sent: an answer, or what it knows of a socket. It shares the memory of the message, and of
+/// what was read with it: [`detach`](BusValue::detach) it to keep it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BusValue(Option<Shared>);
 
@@ -183,6 +184,13 @@ impl BusValue {
 
     pub(super) fn raw(&self) -> Option<Raw<'_>> {
         self.0.as_ref().map(Shared::raw)
+    }
+
+    /// Returns the same value in memory of its own.
+    pub fn detach(self) -> BusValue {
+        BusValue(
+            self.0.map(|Shared { bytes, is_json }| Shared { bytes: Bytes::copy_from_slice(&bytes), is_json }),
+        )
     }
 
     pub(super) fn bytes(&self) -> Option<&Bytes> {

@@ -282,14 +282,19 @@ pub(super) enum Wants {
     Done,
 }
 
-/// The sockets of another node, as they were when they were asked for. They share the memory of the message, and each is
-/// read when the iterator comes to it.
+/// The sockets of another node, as they were when they were asked for. Each is read when the iterator comes to it. They share
+/// the memory of the message, and of what was read with it: [`detach`](BusSockets::detach) them to keep them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BusSockets(BusValue);
 
 impl BusSockets {
     pub(super) fn new(buffer: &Bytes, list: Raw<'_>) -> BusSockets {
         BusSockets(BusValue::new(buffer, Some(list)))
+    }
+
+    /// Returns the same sockets in memory of their own.
+    pub fn detach(self) -> BusSockets {
+        BusSockets(self.0.detach())
     }
 
     /// Returns the sockets. Those without an id are left out.

@@ -122,6 +122,7 @@ impl Drop for Gathering {
 
 impl Asker for Mutex<Results> {
     fn sockets(&self, sockets: BusSockets) {
+        let sockets = sockets.detach();
         self.lock().gathered.sockets.push(sockets);
     }
 

@@ -159,13 +159,16 @@ impl BusReceiver for Receiving<'_> {
 #[cfg(test)]
 mod tests {
     use crate::Server;
-    use crate::cluster::{Adapter, MemoryBus, Node, Sharded, SubscriptionMode};
+    use crate::cluster::{Adapter, Bus, Channel, MemoryBus, Node, RequestId, Sharded, SubscriptionMode};
     use crate::observe::ClusterEvent;
     use crate::server::cluster::Link;
     use crate::testing::TestServer;
     use bytes::Bytes;
-    use std::sync::Arc;
+    use parking_lot::Mutex;
+    use std::future::Future;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::{Arc, Weak};
+    use std::task::{Context, Waker};
     use std::time::Duration;
 
     fn start(adapter: Adapter) -> (TestServer, Arc<Link>) {
@@ -232,6 +235,53 @@ mod tests {
         receive(&[("5-2", &id, 3), ("5-3", "elsewhere", 4), ("5-4", "elsewhere", 5), ("5-4", &id, 6)]);
         receive(&[("5-4", &id, 7), ("5-5", &id, 8)]);
         assert_eq!(client.expect_event::<u8>("news"), 8);
+    }
+
+    /// A bus that keeps what was published last.
+    #[derive(Clone, Default)]
+    struct Last(Arc<Mutex<Bytes>>);
+
+    impl Bus for Last {
+        fn attach(&self, _: Weak<dyn Node>) {}
+
+        fn watch(&self, _: &Channel, _: bool) {}
+
+        fn publish(&self, _: &Channel, message: Bytes) {
+            *self.0.lock() = message;
+        }
+
+        fn append(&self, _: &Channel, _: Vec<(&'static str, Bytes)>) {}
+
+        fn count(&self, _: &Channel, _: RequestId) {}
+    }
+
+    #[test]
+    fn sockets_of_other_servers_do_not_keep_what_was_read_with_them() {
+        let bus = Last::default();
+        let (test, link) = start(Adapter::new(Sharded::default(), bus.clone()));
+        let fetched = test.server().fetch_sockets();
+        let mut fetched = Box::pin(fetched);
+        assert!(fetched.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        let asked: serde_json::Value = serde_json::from_slice(&bus.0.lock()).expect("a request");
+        let request = asked["data"]["requestId"].as_str().expect("its id");
+        link.handle_count(&RequestId::from(request), Some(3));
+        let receive = |uid: &str, id: &str| {
+            let socket = format!(r#"{{"id":"{id}","rooms":[],"handshake":{{"url":"/{uid}"}},"data":{{}}}}"#);
+            let data = format!(r#"{{"requestId":"{request}","sockets":[{socket}]}}"#);
+            let message = format!(r#"{{"uid":"{uid}","nsp":"/","type":8,"data":{data}}}"#);
+            let buffer = Bytes::from(message.clone() + &" ".repeat(64 << 10));
+            let part = buffer.get(..message.len()).expect("the message");
+            link.receiver().handle_message("socket.io#/#", part, &buffer);
+            buffer
+        };
+        let first = receive("a", "AAAAAAAAAAAAAAAAAAAA");
+        assert!(first.is_unique(), "while another server is awaited");
+        let second = receive("b", "BBBBBBBBBBBBBBBBBBBB");
+        let sockets = test.block_on(fetched).sockets;
+        assert!(first.is_unique() && second.is_unique());
+        let mut urls: Vec<_> = sockets.iter().map(|socket| socket.handshake().url()).collect();
+        urls.sort_unstable();
+        assert_eq!(urls, ["/a", "/b"]);
     }
 
     #[test]

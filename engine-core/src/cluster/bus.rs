@@ -93,9 +93,11 @@ pub trait Node: Send + Sync {
     /// Handles an entry of a stream that is being watched. `offset` is its position, such as `1526919030474-55`.
     fn handle_entry(&self, stream: &str, offset: &str, fields: &[(&str, Bytes)]);
 
-    /// Returns what takes everything that has arrived at once, such as what one system call has read: a server looks up once
-    /// what messages have in common, and keeps nothing of most of them. Drop it before you wait for more. Default: passes
-    /// each of them on to this node.
+    /// Returns a receiver for messages that have arrived together, such as all that one system call has read. It does the same
+    /// as [`handle_message`](Node::handle_message) and [`handle_entry`](Node::handle_entry) at a lower cost, because a server
+    /// looks up once what the messages have in common. Other methods of the node may be called meanwhile.
+    ///
+    /// Drop the receiver before you wait for more messages: only then everything is noted. Default: calls those methods.
     fn receiver(&self) -> Box<dyn BusReceiver + '_> {
         Box::new(Each(self))
     }
@@ -124,18 +126,35 @@ pub trait Node: Send + Sync {
     fn handle_status(&self, status: BusStatus);
 }
 
-/// Takes what has arrived at a bus at once: see [`Node::receiver`].
+/// Receives messages that have arrived together at a bus: see [`Node::receiver`].
+///
+/// ```
+/// use bytes::Bytes;
+/// use sockeye_core::cluster::Node;
+///
+/// /// Passes on the messages that wait in the queue of a client of a broker.
+/// fn receive(node: &dyn Node, queue: &mut Vec<(String, Bytes)>) {
+///     let mut receiver = node.receiver();
+///     for (channel, message) in queue.drain(..) {
+///         // The client has read each of them into a buffer of its own.
+///         receiver.handle_message(&channel, &message, &message);
+///     }
+/// }
+/// ```
 pub trait BusReceiver {
-    /// Does the same as [`Node::handle_message`]. `message` is usually a part of `buffer`, whose memory is then shared by what
-    /// is kept of it; otherwise that is copied.
+    /// Handles a message as [`Node::handle_message`] does.
+    ///
+    /// `buffer` is the buffer that the message is a part of, which may be the whole of it. What the node keeps of the message
+    /// shares the memory of the buffer, and keeps all of it, so a buffer of many small messages should not be large, such
+    /// as 64 KiB. If the message is in other memory, what the node keeps of it is copied.
     fn handle_message(&mut self, channel: &str, message: &[u8], buffer: &Bytes);
 
-    /// Does the same as [`Node::handle_entry`]. The fields are usually parts of `buffer`, as in
+    /// Handles an entry of a stream as [`Node::handle_entry`] does. `buffer` is the buffer that the values are parts of, as in
     /// [`handle_message`](BusReceiver::handle_message).
     fn handle_entry(&mut self, stream: &str, offset: &str, fields: &[(&str, &[u8])], buffer: &Bytes);
 }
 
-/// Passes on each of the messages that have arrived.
+/// Passes each message on to a node.
 struct Each<'a, N: ?Sized>(&'a N);
 
 impl<N: Node + ?Sized> BusReceiver for Each<'_, N> {

@@ -95,7 +95,8 @@ impl BusDecoder {
 
     /// Reads a message that was published on a channel that the node watches. Returns `None` if it concerns others only.
     ///
-    /// `message` is usually a part of `buffer`, whose memory is then shared by what is kept of it; otherwise that is copied.
+    /// `message` is a part of `buffer`, or the whole of it, and what is kept of the message shares the memory of the buffer. If
+    /// the message is in other memory, what is kept of it is copied.
     ///
     /// `has_sockets` is asked whether a namespace has local sockets in a room, or local sockets at all, until it says yes. If
     /// it never does, the rest of a broadcast is not read.
@@ -133,8 +134,8 @@ impl BusDecoder {
     }
 
     /// Reads an entry of a stream that the node watches. `offset` is its position, and `fields` are its keys and values, which
-    /// are usually parts of `buffer`. `buffer` and `has_sockets` are those of [`decode`](BusDecoder::decode); a node that keeps
-    /// what clients may miss has to say yes to all.
+    /// are parts of `buffer`. `buffer` and `has_sockets` are those of [`decode`](BusDecoder::decode); a node that keeps what
+    /// clients may miss has to say yes to all.
     ///
     /// # Errors
     /// Returns an error if the offset is no position. Log it: nothing has changed. Everything else that is wrong with the

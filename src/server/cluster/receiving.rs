@@ -1,4 +1,4 @@
-//! What has arrived at the bus at once.
+//! Messages that have arrived at the bus together.
 
 use super::link::Link;
 use crate::server::Engine;
@@ -10,8 +10,8 @@ use sockeye_core::cluster::{BusDecoder, BusEntry, BusReceiver};
 use sockeye_core::socketio::recovery::StreamPosition;
 use std::sync::Arc;
 
-/// Takes messages that have arrived at once. Most of those of other servers end here, because their sockets are elsewhere, so
-/// what they have in common is looked up once.
+/// Receives messages that have arrived together. Most messages of other servers end here, because their sockets are
+/// elsewhere, so what the messages have in common is looked up once.
 pub(super) struct Receiving<'a> {
     link: &'a Link,
     decoder: &'a BusDecoder,

@@ -8,6 +8,7 @@ use sockeye_core::cluster::{
     BusError, Classic, Cluster, ClusterConfig, ClusterError, ClusterLimits, Command, Dialect, Event,
     RequestId, Sharded, SocketList, Streams, SubscriptionMode,
 };
+use sockeye_core::socketio::recovery::StreamPosition;
 use sockeye_core::socketio::{EncodeError, Encoder, Flags, OwnedArgs, Target};
 use sockeye_core::{Random, Time};
 use std::time::Duration;
@@ -510,6 +511,20 @@ fn the_changes_of_old_versions_in_node_are_carried_out_and_answered() {
     ask(r#"{"uid":"a","requestId":"r","type":2,"sid":"id","room":"x"}"#);
     ask(r#"{"uid":"a","requestId":"r","type":3,"sid":"id","room":"x"}"#);
     ask(r#"{"uid":"a","requestId":"r","type":4,"sid":"id","close":true}"#);
+}
+
+#[test]
+fn a_position_is_reached_if_its_entry_was_passed_over() {
+    let mut node = node(Dialect::Streams(Streams::default()));
+    node.enable_recovery();
+    let position = StreamPosition::parse("5-1").unwrap();
+    let request = node.reach("/", position).unwrap();
+    node.handle_stream("socket.io", "5-0").unwrap();
+    assert!(events(&mut node).iter().all(|event| matches!(event, Event::StreamBegun { .. })));
+    node.handle_stream("socket.io", "5-1").unwrap();
+    let namespace = SmolStr::from("/");
+    let begun = Event::StreamBegun { namespace: namespace.clone(), position };
+    assert_eq!(events(&mut node), [begun, Event::Reached { request, namespace, position }]);
 }
 
 #[test]

@@ -244,16 +244,16 @@ impl Cluster {
     pub fn handle_stream(&mut self, stream: &str, offset: &str) -> Result<(), BusError> {
         let position = StreamPosition::parse(offset).ok_or(BusError::Field("offset"))?;
         let Some(last) = self.offsets.get_mut(stream) else { return Ok(()) };
-        let before = *last;
-        *last = position.max(before);
+        let position = position.max(*last);
+        *last = position;
         let (stream, names) = (SmolStr::from(stream), self.namespaces.keys().cloned().collect::<Vec<_>>());
         let names = names
             .into_iter()
             .filter(|name| self.config.dialect.stream(name).is_some_and(|it| it.name == stream));
         if self.recovering.is_on {
-            let position = position.max(before);
             self.events.extend(names.map(|namespace| Event::StreamBegun { namespace, position }));
         }
+        self.tell_reached(&stream, position);
         Ok(())
     }
 

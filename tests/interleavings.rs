@@ -483,6 +483,66 @@ fn a_poll_that_waits_behind_a_cork_is_released_by_an_upgrade_and_the_server_ends
     assert!(server.is_closed(), "without that time passes");
 }
 
+/// A session that has moved to WebSocket, and its last poll, whose connection had no turn since.
+fn upgraded(server: &Server) -> (Line, Line) {
+    let (line, sid) = polling(server);
+    assert_eq!(body(&line.post(&sid, "40")), "ok");
+    let poll = Line::open(server);
+    assert!(poll.get(&format!("&sid={sid}")).contains("40{"));
+    assert_eq!(poll.get(&format!("&sid={sid}")), "");
+    let websocket = Line::probe(server, &sid);
+    assert_eq!(websocket.frames(&["5"]), [""; 0]);
+    (websocket, poll)
+}
+
+#[test]
+fn a_late_poll_does_not_keep_what_a_turn_has_queued_from_leaving() {
+    use sockeye::drive::Protocol;
+    let (server, _tasks, hook, _) = holding();
+    let (websocket, poll) = upgraded(&server);
+    let (sending, late) = (server.clone(), poll.clone());
+    hook.set(move || {
+        assert_eq!(sending.emit("news", 1).sent, 1);
+        late.0.lock().unwrap().connection.set_waker(Waker::noop());
+    });
+    assert_eq!(websocket.frames(&[r#"42["hold"]"#]), [r#"42["news",1]"#]);
+    drop(poll);
+}
+
+/// Asserts that a session knows that nothing is left to write, if this happens while a large message is being written.
+fn written_although(meanwhile: impl FnOnce(&mut <Server as Host>::Connection, &Line)) {
+    use bytes::Buf;
+    use sockeye::drive::Protocol;
+    let (server, _tasks, ..) = holding();
+    let (websocket, poll) = upgraded(&server);
+    let socket = server.sockets().remove(0);
+    socket.emit("large", "x".repeat(60_000)).unwrap();
+    let connection = &mut websocket.0.lock().unwrap().connection;
+    connection.handle_wake(Time::ZERO);
+    assert!(connection.poll_transmit().unwrap().len() > 60_000);
+    meanwhile(connection, &poll);
+    let out = connection.poll_transmit().unwrap();
+    out.advance(out.len());
+    assert!(connection.poll_transmit().is_none());
+    assert_eq!(socket.conn().queued_bytes, 0);
+    socket.volatile().emit("small", ()).unwrap();
+}
+
+#[test]
+fn a_late_poll_does_not_keep_the_session_from_learning_that_everything_is_written() {
+    written_although(|_, poll| assert_eq!(body(&poll.request(String::new())), "6"));
+}
+
+#[test]
+fn a_new_waker_does_not_keep_the_session_from_learning_that_everything_is_written() {
+    use sockeye::drive::Protocol;
+    written_although(|connection, _| {
+        let watch = Arc::new(Watch::default());
+        connection.set_waker(&watch.clone().into());
+        assert!(!watch.woken.load(Ordering::SeqCst), "the stream tells when it can be written");
+    });
+}
+
 #[test]
 fn a_server_is_not_closed_before_its_last_answer_is_written() {
     use sockeye::drive::Protocol;

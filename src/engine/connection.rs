@@ -486,8 +486,8 @@ impl<A: Application> Protocol for Connection<A> {
         match &self.link {
             Link::WebSocket { session, .. } => {
                 session.set_waker(Some(waker));
-                // This need not be a turn.
-                if session.is_attended() {
+                // This need not be a turn. If something is left to write, there is one once the stream is ready.
+                if session.is_attended() && self.stream.queued() == 0 {
                     waker.wake_by_ref();
                 }
             }

@@ -39,8 +39,8 @@ pub struct Session<A: Application>(Arc<Shared<A>>);
 pub(crate) struct Shared<A: Application> {
     /// What concerns the connection that carries the session: [`CLOSED`] and [`EVICTED`], or 0.
     fate: AtomicU8,
-    /// The connection is in its turn, or was woken, so it takes what is queued without another wake. Written under the lock,
-    /// read without it.
+    /// The connection is in its turn, was woken, or is writing what the session counts as in flight: it looks at the queue
+    /// again without another wake, and only then. Written under the lock, read without it.
     attended: AtomicBool,
     /// [`OBSERVED`], [`RESUMABLE`] and [`SETTLED`].
     flags: AtomicU8,
@@ -542,6 +542,18 @@ impl<A: Application> Shared<A> {
         self.committed.store(narrow(engine.committed()), Ordering::Relaxed);
     }
 
+    /// Notes that the pending poll takes what is queued from now on only if its waker is called, which this sets, too. Returns
+    /// the previous one. A poll that the session has moved on from carries nothing any more.
+    fn begin_wait(&self, inner: &mut Inner<A>, waker: Option<&Waker>) -> Option<Waker> {
+        match inner.engine.transport() {
+            Transport::Polling => {
+                self.attended.store(false, Ordering::Relaxed);
+                waker.and_then(|waker| inner.waker.replace(waker.clone()))
+            }
+            Transport::WebSocket => None,
+        }
+    }
+
     /// Returns the waker if output is queued and no turn is in progress.
     fn attend(&self, inner: &Inner<A>) -> Option<Waker> {
         // The end is signalled even during a turn: the connection may be past its look at the queue, and the
@@ -558,21 +570,10 @@ impl<A: Application> Shared<A> {
 }
 
 impl<A: Application> Inner<A> {
-    /// Sets the waker of the pending poll, and returns the previous one. A poll that the session has moved on
-    /// from carries nothing any more.
-    fn set_poll_waker(&mut self, waker: &Waker) -> Option<Waker> {
-        match self.engine.transport() {
-            engineio::Transport::Polling => self.waker.replace(waker.clone()),
-            engineio::Transport::WebSocket => None,
-        }
-    }
-
     /// Returns whether the pending poll may be answered: not behind a cork, unless the session has ended, or
     /// has moved on from the poll, whose response then carries nothing.
     fn may_answer(&self) -> bool {
-        self.corks == 0
-            || self.engine.closed().is_some()
-            || self.engine.transport() == engineio::Transport::WebSocket
+        self.corks == 0 || self.engine.closed().is_some() || self.engine.transport() == Transport::WebSocket
     }
 
     /// Returns the waker of an upgrade that is over, or that need not wait any more.

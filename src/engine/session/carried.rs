@@ -138,8 +138,7 @@ impl<A: Application> Session<A> {
     }
 
     fn take_from(&self, mut inner: MutexGuard<'_, Inner<A>>, waker: Option<&Waker>) -> Option<Outbound> {
-        self.0.attended.store(false, Ordering::Relaxed);
-        let replaced = waker.and_then(|waker| inner.set_poll_waker(waker));
+        let replaced = self.0.begin_wait(&mut inner, waker);
         // In one critical section: otherwise messages that are sent behind a cork could slip out between the
         // check and the taking.
         let payload = if inner.may_answer() { inner.engine.take_payload() } else { None };
@@ -158,8 +157,7 @@ impl<A: Application> Session<A> {
             drop(inner);
             return waker.wake_by_ref();
         }
-        self.0.attended.store(false, Ordering::Relaxed);
-        let replaced = inner.set_poll_waker(waker);
+        let replaced = self.0.begin_wait(&mut inner, Some(waker));
         drop(inner);
         drop(replaced);
     }
@@ -168,9 +166,9 @@ impl<A: Application> Session<A> {
     pub(in crate::engine) fn set_waker(&self, waker: Option<&Waker>) {
         let mut inner = self.0.inner.lock();
         let replaced = std::mem::replace(&mut inner.waker, waker.cloned());
-        // What was queued before is transmitted in this turn.
+        // What was queued before is transmitted in this turn, and what is in flight may be written in it.
         let is_due = inner.corks == 0 && inner.engine.wants_transmit();
-        self.0.attended.store(is_due, Ordering::Relaxed);
+        self.0.attended.store(is_due || self.in_flight() > 0, Ordering::Relaxed);
         drop(inner);
         // Dropping the last waker may drop its task, which may be another connection of this session.
         drop(replaced);

@@ -72,7 +72,13 @@ impl<T> Ordered<T> {
             list.entries.insert(at, (key, value));
         } else if at == MAX_LEN {
             // The list stays full.
-            self.lists.insert(number + 1, List { bound: key, entries: vec![(key, value)] });
+            match self.lists.get_mut(number + 1) {
+                Some(next) if next.entries.len() < MAX_LEN => {
+                    next.bound = key;
+                    next.entries.insert(0, (key, value));
+                }
+                _ => self.lists.insert(number + 1, List { bound: key, entries: vec![(key, value)] }),
+            }
         } else {
             let mut tail = list.entries.split_off(MAX_LEN / 2);
             let bound = tail.first().map_or(key, |(key, _)| *key);
@@ -185,6 +191,10 @@ mod tests {
     fn descending_keys_fill_the_lists_too() {
         let mut map = Ordered::default();
         (0..6400).rev().for_each(|number| map.insert(key(number), number).unwrap());
+        assert_eq!((map.len(), map.lists.len()), (6400, 100));
+        // In the gap behind a list that is full.
+        let mut map = Ordered::default();
+        (0..64).chain((64..6400).rev()).for_each(|number| map.insert(key(number), number).unwrap());
         assert_eq!((map.len(), map.lists.len()), (6400, 100));
     }
 }

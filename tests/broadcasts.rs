@@ -126,6 +126,19 @@ fn a_socket_that_stays_is_reached_once_while_others_join_and_leave() {
 }
 
 #[test]
+fn a_waker_that_panics_does_not_keep_the_other_recipients_from_being_woken() {
+    for count in [10, 250] {
+        let sim = Sim::new(Server::new());
+        let mut intruder = Intruder::new(sim.server());
+        let clients: Vec<_> = (0..count).map(|_| sim.connect()).collect();
+        intruder.on_message(|| panic!("a bug of an event loop"));
+        assert_eq!(sim.server().emit("e", ()).sent, count + 1);
+        sim.run();
+        assert!(clients.iter().all(|client| client.texts().len() == 1), "{count}");
+    }
+}
+
+#[test]
 fn the_first_recipients_are_woken_before_the_others_are_reached() {
     let (sim, clients, sockets) = connect(250);
     let mut intruder = Intruder::new(sim.server());

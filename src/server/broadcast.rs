@@ -19,7 +19,6 @@ use sockeye_core::engineio::Frames;
 use sockeye_core::socketio::recovery::{Epoch, StreamPosition};
 use sockeye_core::socketio::{EncodeError, Encoded, Flags, OwnedArgs, Rooms, Target};
 use std::sync::{Arc, Weak};
-use std::task::Waker;
 use std::time::Duration;
 
 /// The recipients of a message and the flags for sending it, made by [`Namespace::to`], [`Socket::broadcast`]
@@ -425,7 +424,7 @@ fn unsendable(namespace: &Namespace, event: &str, error: EmitError) -> Delivery 
 fn finish(cast: Cast, namespace: &Namespace, event: &str, outgoing: Option<OwnedArgs>) -> Delivery {
     cast.shown.iter().for_each(|socket| socket.session().show_sent(cast.frames.parts()));
     match cast.is_large {
-        false => cast.woken.into_iter().for_each(Waker::wake),
+        false => wakes::wake_each(cast.woken.into_iter()),
         true => wakes::wake(cast.woken, namespace.runtime()),
     }
     cast.slow.iter().for_each(Socket::close_slow);

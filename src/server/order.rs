@@ -4,10 +4,10 @@ use super::cast::Cast;
 use super::members::{Member, Members, Pass};
 use super::namespace::Namespace;
 use super::recovery::{Memory, Recorded};
+use super::wakes;
 use parking_lot::{MutexGuard, RwLockReadGuard};
 use sockeye_core::engineio::Frames;
 use sockeye_core::socketio::Target;
-use std::task::Waker;
 
 /// The order of broadcasts, and of everything else that visits members in batches: one begins after the other has ended,
 /// so all sockets get the broadcasts of a namespace in the same order.
@@ -87,7 +87,7 @@ impl Namespace {
         let first = std::mem::replace(&mut cast.woken, Vec::with_capacity(pass.rest()));
         order.paused = Some(Paused { number, pass, target: target.clone(), cast: Box::new(cast) });
         drop(order);
-        first.into_iter().for_each(Waker::wake);
+        wakes::wake_each(first.into_iter());
         *self.order().take_completed(number).expect("it was paused, and whoever takes the lock completes it")
     }
 

@@ -40,24 +40,13 @@ struct Wakes {
 
 impl Drop for Wakes {
     fn drop(&mut self) {
-        wake_each(&mut self.recipients);
+        wake_each(self.recipients.by_ref());
     }
 }
 
-/// The recipients that a task wakes in one turn. If the waker of one panics, the others are woken nevertheless.
-struct Batch(smallvec::IntoIter<[Waker; BATCH]>);
-
-impl Drop for Batch {
-    fn drop(&mut self) {
-        wake_each(&mut self.0);
-    }
-}
-
-/// Wakes recipients, whose panics must not keep the others from being woken.
-fn wake_each(recipients: &mut impl Iterator<Item = Waker>) {
-    for waker in recipients {
-        guard("a waker", || waker.wake());
-    }
+/// Wakes recipients at once. If the waker of one panics, the others are woken nevertheless.
+pub(super) fn wake_each(mut recipients: impl Iterator<Item = Waker>) {
+    while guard("a waker", || recipients.by_ref().for_each(Waker::wake)).is_none() {}
 }
 
 /// A task that wakes recipients.
@@ -75,16 +64,16 @@ impl Waking {
     }
 
     /// Returns the next recipients, and whether there are more, and whether they are worth another task.
-    fn take(&mut self) -> (Batch, bool, bool) {
+    fn take(&mut self) -> (SmallVec<[Waker; BATCH]>, bool, bool) {
         let before = std::mem::replace(&mut self.thread, thread::current().id());
         let mut wakes = self.wakes.lock();
-        let batch: SmallVec<[Waker; BATCH]> = wakes.recipients.by_ref().take(BATCH).collect();
+        let batch = wakes.recipients.by_ref().take(BATCH).collect();
         let rest = wakes.recipients.len();
         // If another thread has taken this task, it had nothing else to do, and more may be like it.
         let may_spawn = wakes.tasks < TOGETHER || before != self.thread;
         let spawns = may_spawn && rest > BATCH && wakes.tasks < self.runtime.workers();
         wakes.tasks += usize::from(spawns);
-        (Batch(batch.into_iter()), rest > 0, spawns)
+        (batch, rest > 0, spawns)
     }
 }
 
@@ -92,12 +81,12 @@ impl Future for Waking {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let (mut batch, has_more, spawns) = self.take();
+        let (batch, has_more, spawns) = self.take();
         if spawns {
             // Before this thread has much to do, so that another that is idle takes it.
             Waking::spawn(self.wakes.clone(), self.runtime.clone());
         }
-        batch.0.by_ref().for_each(Waker::wake);
+        wake_each(batch.into_iter());
         if !has_more {
             return Poll::Ready(());
         }
@@ -227,15 +216,15 @@ mod tests {
             }
         }
         let (mut all, woken) = recipients(3 * BATCH);
-        // In the first batch, and among those that are woken because the task has ended.
+        // In the first batch, and among those that are woken because the task was dropped.
         for at in [2, 4, BATCH + 4, 3 * BATCH] {
             all.insert(at, Arc::new(Panics).into());
         }
         let tasks = Tasks::of(1);
         wake(all, Some(tasks.clone()));
         let mut task = tasks.spawned.lock().pop().expect("it is spawned");
-        let poll = move || _ = task.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(poll)).is_err());
+        assert!(task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        drop(task);
         assert!(woken.lock().iter().copied().eq(0..3 * BATCH));
     }
 

@@ -368,6 +368,21 @@ fn a_client_of_version_3_can_read_the_response_before_the_first_packet() {
 }
 
 #[test]
+fn a_connection_whose_session_ended_during_the_pause_of_version_3_is_woken_by_its_first_waker() {
+    let world = World::with(engine::Server::builder(Echo::default()).allow_eio3(true));
+    let request = handshake().uri(uri("websocket").replace("EIO=4", "EIO=3"));
+    let outcome = now(&mut world.request(request.body(Feed::default()).unwrap()));
+    let Outcome::Upgrade(_, mut connection) = outcome else { panic!("not an upgrade") };
+    world.server.begin_close();
+    let woken = Arc::new(Woken::default());
+    connection.set_waker(&woken.clone().into());
+    assert_eq!(woken.count(), 1);
+    connection.handle_wake(Time::ZERO);
+    let out = written(&mut connection);
+    assert!(out.starts_with(b"\x81") && out.ends_with(b"server shutting down"), "{out:?}");
+}
+
+#[test]
 fn an_extended_connect_is_accepted_and_speaks_websocket_from_its_first_byte() {
     let world = World::new();
     let request = || Request::builder().method(Method::CONNECT).uri(uri("websocket"));

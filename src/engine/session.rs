@@ -570,10 +570,16 @@ impl<A: Application> Shared<A> {
 }
 
 impl<A: Application> Inner<A> {
-    /// Returns whether the pending poll may be answered: not behind a cork, unless the session has ended, or
-    /// has moved on from the poll, whose response then carries nothing.
+    /// Returns whether what is queued may leave: not behind a cork, unless the session has ended, because nothing can be added
+    /// then.
+    fn may_leave(&self) -> bool {
+        self.corks == 0 || self.engine.closed().is_some()
+    }
+
+    /// Returns whether the pending poll may be answered: also if the session has moved on from it, because the response then
+    /// carries nothing.
     fn may_answer(&self) -> bool {
-        self.corks == 0 || self.engine.closed().is_some() || self.engine.transport() == Transport::WebSocket
+        self.may_leave() || self.engine.transport() == Transport::WebSocket
     }
 
     /// Returns the waker of an upgrade that is over, or that need not wait any more.

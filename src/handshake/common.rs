@@ -35,7 +35,7 @@ pub(super) struct Lines {
     table: Weak<Common>,
 }
 
-/// What a request has besides its own bytes. One value for all of it, so that a session keeps a single pointer.
+/// The parts of a request besides its own bytes. One value for all of them, so that a session keeps a single pointer.
 pub(super) enum Beside {
     Lines(Lines),
     /// The request was passed on by another server.

@@ -1,4 +1,4 @@
-//! What a request does not share with others: its time, its peer, and bytes.
+//! The part of a request that it shares with no other: its time, its peer, and bytes.
 
 use smallvec::SmallVec;
 use sockeye_core::host::Peer;
@@ -141,4 +141,39 @@ fn read_peer(bytes: &[u8]) -> Peer {
         Some(SocketAddrV6::new((*ip).into(), port, flow, scope).into())
     };
     Peer { address: v4().or_else(v6), secure }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_rounded_down_to_the_microsecond_and_to_those_that_it_can_hold() {
+        let at = |nanos| UNIX_EPOCH + Duration::from_nanos(nanos);
+        let last = UNIX_EPOCH + Duration::from_micros(MAX_MICROS);
+        let year = Duration::from_secs(366 * 86_400);
+        for (time, expected) in [
+            (UNIX_EPOCH, UNIX_EPOCH),
+            (UNIX_EPOCH - Duration::from_nanos(1), UNIX_EPOCH),
+            (UNIX_EPOCH - year, UNIX_EPOCH),
+            (at(1_750_000_000_123_456_789), at(1_750_000_000_123_456_000)),
+            (last, last),
+            (last + Duration::from_micros(1), last),
+            (last + 1000 * year, last),
+        ] {
+            for bytes in [&b""[..], &[0; 100]] {
+                let own = Own::new(time, bytes);
+                assert_eq!((own.time(), own.bytes()), (expected, bytes));
+            }
+        }
+    }
+
+    #[test]
+    fn up_to_fifteen_bytes_need_no_memory_of_their_own() {
+        for (len, is_inline) in [(0, true), (INLINE, true), (INLINE + 1, false), (5000, false)] {
+            let bytes = vec![b'x'; len];
+            let own = Own::new(UNIX_EPOCH, &bytes);
+            assert_eq!((own.is_inline(), own.bytes()), (is_inline, &bytes[..]));
+        }
+    }
 }

@@ -51,8 +51,7 @@ impl<A: Application> Session<A> {
     /// [`set_in_flight`](Session::set_in_flight) tells it.
     pub(in crate::engine) fn transmit(&self, out: &mut Outbound) {
         let mut inner = self.0.inner.lock();
-        // The end is not held back: nothing can be added any more.
-        let queued = if inner.corks == 0 || inner.engine.closed().is_some() {
+        let queued = if inner.may_leave() {
             let queued = inner.engine.take_frames(out);
             pool::reclaim(inner.engine.queue_mut());
             queued
@@ -167,7 +166,7 @@ impl<A: Application> Session<A> {
         let mut inner = self.0.inner.lock();
         let replaced = std::mem::replace(&mut inner.waker, waker.cloned());
         // What was queued before is transmitted in this turn, and what is in flight may be written in it.
-        let is_due = inner.corks == 0 && inner.engine.wants_transmit();
+        let is_due = inner.may_leave() && inner.engine.wants_transmit();
         self.0.attended.store(is_due || self.in_flight() > 0, Ordering::Relaxed);
         drop(inner);
         // Dropping the last waker may drop its task, which may be another connection of this session.

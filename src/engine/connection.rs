@@ -1,6 +1,8 @@
 //! One byte stream of an Engine.IO server: assigns its requests and frames to sessions.
 
 mod link;
+#[cfg(test)]
+mod tests;
 
 use super::exchange::{self, Caller, Carries, Content, Exchange, Incoming, Step, Upgrade};
 use super::server::ServerInner;

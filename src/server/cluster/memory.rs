@@ -38,6 +38,7 @@ const MAX_TURN: usize = 64;
 /// for this server, which is told of it ([`BusStatus::Overflowed`]).
 ///
 /// ```
+/// # #[cfg(feature = "testing")] {
 /// use sockeye::Server;
 /// use sockeye::cluster::{Adapter, MemoryBus};
 /// use sockeye::testing::TestServer;
@@ -49,6 +50,7 @@ const MAX_TURN: usize = 64;
 /// let (ann, bob) = (first.connect("/"), second.connect("/"));
 /// first.server().emit("hello", 1);
 /// assert_eq!(bob.expect_event::<u8>("hello"), 1);
+/// # }
 /// ```
 pub struct MemoryBus {
     hub: Arc<Hub>,

@@ -31,6 +31,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 impl Smol {
     /// Serves the connections of `listener` until the server is closed.
@@ -202,7 +203,7 @@ impl Smol {
             self.start(drive(server.clone(), runtime.clone(), stream, address)?);
             Poll::Ready(Ok(()))
         };
-        let sleep = |until: Time| Timer::after(until.saturating_since(runtime.now()));
+        let sleep = |until| sleep_until(&*runtime, until);
         drive::serve(&server, &*runtime, accept, sleep).await
     }
 }
@@ -360,8 +361,19 @@ pub async fn serve_unix_tls<H: Host>(server: H, listener: UnixListener, tls: Tls
 ///
 /// `host` must not own the server: it is the weak handle that [`Host::claim_time`] returns, or a function of your own.
 pub async fn keep_time<H: Host>(host: impl Fn() -> Option<H>, runtime: Arc<dyn Runtime>) {
-    let sleep = |until: Time| Timer::after(until.saturating_since(runtime.now()));
+    let sleep = |until| sleep_until(&*runtime, until);
     drive::keep_time(host, &*runtime, sleep).await;
+}
+
+/// Returns a timer for a deadline. Those of one millisecond have one timer, because each wait of async-io takes several system
+/// calls: `benches/compare/run --with ours-smol --only heartbeats`.
+fn sleep_until(runtime: &dyn Runtime, deadline: Time) -> Timer {
+    Timer::after(next_millisecond(deadline).saturating_since(runtime.now()))
+}
+
+fn next_millisecond(time: Time) -> Time {
+    let millis = time.since_origin().as_nanos().div_ceil(1_000_000);
+    u64::try_from(millis).map_or(time, |millis| Time::from_origin(Duration::from_millis(millis)))
 }
 
 #[cfg(test)]
@@ -369,6 +381,16 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+
+    #[test]
+    fn deadlines_of_one_millisecond_have_one_timer_and_none_is_early() {
+        let at = |micros| Time::from_origin(Duration::from_micros(micros));
+        assert_eq!([1, 500, 1000].map(|micros| next_millisecond(at(micros))), [at(1000); 3]);
+        assert_eq!(next_millisecond(at(1001)), at(2000));
+        assert_eq!(next_millisecond(Time::ZERO), Time::ZERO);
+        let last = Time::from_origin(Duration::MAX);
+        assert_eq!(next_millisecond(last), last);
+    }
 
     #[test]
     fn an_address_in_use_is_named() {

@@ -50,7 +50,15 @@ pub fn free_port() -> u16 {
 impl RedisServer {
     /// Starts a server on a free port. Returns `None` if there is no program.
     pub fn start(args: &[&str]) -> Option<RedisServer> {
-        RedisServer::start_on(free_port(), args)
+        program()?;
+        let mut server = RedisServer::stopped(0, args);
+        // Another program may have taken the port by now.
+        let has_started = (0..10).any(|_| {
+            server.port = free_port();
+            server.launch()
+        });
+        assert!(has_started, "redis-server ends at once");
+        Some(server)
     }
 
     /// Starts a server on a port.
@@ -78,19 +86,28 @@ impl RedisServer {
 
     /// Starts it, again after it was killed. Its data is gone unless it was saved.
     pub fn restart(&mut self) {
+        assert!(self.launch(), "redis-server has ended");
+    }
+
+    /// Starts it, and returns whether it answers, or has ended.
+    fn launch(&mut self) -> bool {
         self.kill();
         let mut command = Command::new(program().unwrap());
         command.current_dir(&self.folder).args(["--port", &self.port.to_string()]);
         command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]).args(&self.args);
         let process = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-        self.process = Some(process);
+        let process = self.process.insert(process);
         let started = Instant::now();
         // A server with a password answers as well, if only that it wants one.
-        while self.try_command(&["PING"]).is_none_or(|answer| answer.is_empty() || answer.contains("LOADING"))
-        {
+        let is_up = |answer: String| !answer.is_empty() && !answer.contains("LOADING");
+        while process.try_wait().unwrap().is_none() {
+            if try_command(self.port, &["PING"]).is_some_and(is_up) {
+                return true;
+            }
             assert!(started.elapsed() < PATIENCE, "redis-server does not answer");
             thread::sleep(Duration::from_millis(5));
         }
+        false
     }
 
     /// Starts it as a sentinel, with a file of its folder.
@@ -131,14 +148,14 @@ impl RedisServer {
 
     /// Runs a command, and returns the answer as it comes over the connection.
     pub fn command(&self, words: &[&str]) -> String {
-        self.try_command(words).unwrap()
+        try_command(self.port, words).unwrap()
     }
 
     /// Returns once the answer to a command contains a text.
     pub fn wait_for(&self, words: &[&str], text: &str) {
         let started = Instant::now();
         loop {
-            let answer = self.try_command(words).unwrap_or_default();
+            let answer = try_command(self.port, words).unwrap_or_default();
             if answer.contains(text) {
                 return;
             }
@@ -146,23 +163,24 @@ impl RedisServer {
             thread::sleep(Duration::from_millis(10));
         }
     }
+}
 
-    fn try_command(&self, words: &[&str]) -> Option<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).ok()?;
-        let mut request = format!("*{}\r\n", words.len());
-        for word in words {
-            request.push_str(&format!("${}\r\n{word}\r\n", word.len()));
-        }
-        request.push_str("*1\r\n$4\r\nQUIT\r\n");
-        stream.write_all(request.as_bytes()).ok()?;
-        // A sentinel knows no `QUIT`.
-        stream.shutdown(Shutdown::Write).ok()?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).ok()?;
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        Some(answer.strip_suffix("+OK\r\n").map(str::to_owned).unwrap_or(answer))
+/// Sends a command to the server at a port. Returns its answer, if there is one.
+fn try_command(port: u16, words: &[&str]) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    let mut request = format!("*{}\r\n", words.len());
+    for word in words {
+        request.push_str(&format!("${}\r\n{word}\r\n", word.len()));
     }
+    request.push_str("*1\r\n$4\r\nQUIT\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    // A sentinel knows no `QUIT`.
+    stream.shutdown(Shutdown::Write).ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok()?;
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    Some(answer.strip_suffix("+OK\r\n").map(str::to_owned).unwrap_or(answer))
 }
 
 impl Drop for RedisServer {

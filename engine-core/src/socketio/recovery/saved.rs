@@ -184,9 +184,9 @@ pub(super) fn inherited_position(epochs: &[(Epoch, u64)], offset: &str) -> Optio
     epochs.iter().find_map(|(epoch, end)| epoch.position(offset).filter(|position| position < end))
 }
 
-/// Returns a position as it is written. Those of a log that is not a stream's have 48 bits.
+/// Returns a position as it is written: at most the last one that is read again.
 fn narrow(position: u128) -> u64 {
-    u64::try_from(position).unwrap_or(u64::MAX)
+    u64::try_from(position).map_or(END, |position| position.min(END))
 }
 
 /// Returns a number of bytes or elements as it is written. There are never more than 2^32 of them.

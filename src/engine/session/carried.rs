@@ -51,19 +51,14 @@ impl<A: Application> Session<A> {
     /// [`set_in_flight`](Session::set_in_flight) tells it.
     pub(in crate::engine) fn transmit(&self, out: &mut Outbound) {
         let mut inner = self.0.inner.lock();
-        let queued = if inner.may_leave() {
-            let queued = inner.engine.take_frames(out);
+        if inner.may_leave() {
+            inner.engine.take_frames(out);
             pool::reclaim(inner.engine.queue_mut());
-            queued
-        } else {
-            inner.engine.set_in_flight(out.len());
-            out.len()
-        };
+        }
+        let queued = out.len();
         let is_settled = queued <= FEW && !inner.has_tasks && !inner.engine.wants_transmit();
         let in_flight = if is_settled { 0 } else { queued };
-        if is_settled {
-            inner.engine.set_in_flight(0);
-        }
+        inner.engine.set_in_flight(in_flight);
         self.0.attended.store(in_flight > 0, Ordering::Relaxed);
         self.0.in_flight.store(narrow(in_flight), Ordering::Relaxed);
         self.0.set_committed(&inner.engine);

@@ -120,20 +120,18 @@ impl Session {
         Budget { is_closed: self.closed.is_some(), limit: self.config.send_buffer }
     }
 
-    /// Moves the frames that wait to the connection's own queue, while on WebSocket. Returns the length of that queue.
+    /// Moves the frames that wait to the connection's own queue, while on WebSocket.
     ///
     /// Call [`set_in_flight`](Session::set_in_flight) as they are written.
-    pub fn take_frames(&mut self, out: &mut Outbound) -> usize {
+    pub fn take_frames(&mut self, out: &mut Outbound) {
         self.refill();
-        let State::Streaming(streaming) = &mut self.state else { return out.len() };
+        let State::Streaming(streaming) = &mut self.state else { return };
         let waiting = streaming.queue.len();
         if waiting > 0 {
             self.taken = self.taken.wrapping_add(waiting as u64);
             out.append(&mut streaming.queue);
         }
-        let queued = out.len();
-        streaming.set_in_flight(queued);
-        queued
+        streaming.set_in_flight(out.len());
     }
 
     /// Sets the number of taken bytes that are not written yet.

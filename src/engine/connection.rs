@@ -539,22 +539,7 @@ impl<A: Application> Protocol for Connection<A> {
 
     fn handle_data(&mut self, now: Time, input: &mut [u8]) -> usize {
         let _inside = self.span.enter();
-        // Those left over from the last turn are passed again.
-        let arrived = input.len().saturating_sub(self.link.unread() as usize);
-        let mut batch = Batch::default();
-        match &self.link {
-            Link::WebSocket { session, .. } if session.has_capacity() => {
-                batch = session.begin_turn(now, arrived);
-            }
-            // Only new bytes are a sign of life.
-            Link::WebSocket { session, .. } if arrived > 0 => session.heard(now, arrived),
-            Link::WebSocket { .. } => {}
-            Link::Other(other) => match &other.stage {
-                Stage::Probe(session, _) | Stage::Upgrading(session, _) => session.count_received(arrived),
-                Stage::Exchange(exchange) => exchange.heard(now),
-                Stage::None | Stage::Delivering(_) | Stage::Refused => {}
-            },
-        }
+        let mut batch = self.link.begin_data(now, input.len());
         let mut used = 0;
         while let Some(rest) = input.get_mut(used..).filter(|rest| !rest.is_empty()) {
             match self.stream.phase() {

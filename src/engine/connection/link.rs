@@ -1,9 +1,10 @@
 //! The use of a byte stream: the transport of a session, or something else.
 
-use crate::engine::Application;
 use crate::engine::exchange::Exchange;
 use crate::engine::session::{Delivery, Session};
+use crate::engine::{Application, Batch};
 use crate::inflated::Inflated;
+use sockeye_core::Time;
 use sockeye_core::engineio::server::Ticket;
 use sockeye_core::host::Peer;
 use std::net::SocketAddr;
@@ -60,6 +61,27 @@ impl<A: Application> Link<A> {
             Link::WebSocket { unread, .. } => *unread,
             Link::Other(other) => other.unread,
         }
+    }
+
+    /// Notes that there are bytes to handle, of which those left over from the last turn are passed again. Returns what the
+    /// application keeps for the messages.
+    #[inline(always)]
+    pub(super) fn begin_data(&self, now: Time, len: usize) -> Batch {
+        let arrived = len.saturating_sub(self.unread() as usize);
+        match self {
+            Link::WebSocket { session, .. } if session.has_capacity() => {
+                return session.begin_turn(now, arrived);
+            }
+            // Only new bytes are a sign of life.
+            Link::WebSocket { session, .. } if arrived > 0 => session.heard(now, arrived),
+            Link::WebSocket { .. } => {}
+            Link::Other(other) => match &other.stage {
+                Stage::Probe(session, _) | Stage::Upgrading(session, _) => session.count_received(arrived),
+                Stage::Exchange(exchange) => exchange.heard(now),
+                Stage::None | Stage::Delivering(_) | Stage::Refused => {}
+            },
+        }
+        Batch::default()
     }
 
     pub(super) fn inflated(&mut self) -> &mut Inflated {

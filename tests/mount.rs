@@ -284,6 +284,15 @@ fn masked(text: &[u8]) -> Vec<u8> {
 }
 
 /// What a connection writes.
+/// Returns the connection of a client of version 3 that has just been answered, and its server.
+fn opened_in_version_3() -> (World, engine::Connection<Echo>) {
+    let world = World::with(engine::Server::builder(Echo::default()).allow_eio3(true));
+    let request = handshake().uri(uri("websocket").replace("EIO=4", "EIO=3"));
+    let outcome = now(&mut world.request(request.body(Feed::default()).unwrap()));
+    let Outcome::Upgrade(_, connection) = outcome else { panic!("not an upgrade") };
+    (world, connection)
+}
+
 fn written(connection: &mut engine::Connection<Echo>) -> Vec<u8> {
     let mut out = Vec::new();
     while let Some(queue) = connection.poll_transmit() {
@@ -349,10 +358,7 @@ fn an_upgrade_is_accepted_and_speaks_websocket_from_its_first_byte() {
 
 #[test]
 fn a_client_of_version_3_can_read_the_response_before_the_first_packet() {
-    let world = World::with(engine::Server::builder(Echo::default()).allow_eio3(true));
-    let request = handshake().uri(uri("websocket").replace("EIO=4", "EIO=3"));
-    let outcome = now(&mut world.request(request.body(Feed::default()).unwrap()));
-    let Outcome::Upgrade(_, mut connection) = outcome else { panic!("not an upgrade") };
+    let (world, mut connection) = opened_in_version_3();
     let woken = Arc::new(Woken::default());
     connection.set_waker(&woken.clone().into());
     // What it says at once is not answered before the packet that opens the session.
@@ -369,10 +375,7 @@ fn a_client_of_version_3_can_read_the_response_before_the_first_packet() {
 
 #[test]
 fn a_connection_whose_session_ended_during_the_pause_of_version_3_is_woken_by_its_first_waker() {
-    let world = World::with(engine::Server::builder(Echo::default()).allow_eio3(true));
-    let request = handshake().uri(uri("websocket").replace("EIO=4", "EIO=3"));
-    let outcome = now(&mut world.request(request.body(Feed::default()).unwrap()));
-    let Outcome::Upgrade(_, mut connection) = outcome else { panic!("not an upgrade") };
+    let (world, mut connection) = opened_in_version_3();
     world.server.begin_close();
     let woken = Arc::new(Woken::default());
     connection.set_waker(&woken.clone().into());

@@ -320,17 +320,21 @@ fn a_body_that_is_longer_than_its_length_says_is_no_part_of_it() {
     assert_eq!(taken(&notes), ["event"]);
 }
 
+/// Opens a session, and sends a request with an event but for its last three bytes. Returns the whole of it.
+fn begun_post(sim: &Sim) -> (Pipe, Vec<u8>) {
+    let request = post(&session(sim), "", "42[\"a\"]");
+    let pipe = sim.dial();
+    pipe.send(&request[..request.len() - 3]);
+    sim.run();
+    (pipe, request)
+}
+
 #[test]
 fn a_session_that_ends_while_a_body_comes_answers_it() {
     let (sim, notes) = noting();
-    let sid = session(&sim);
-    let request = post(&sid, "", "42[\"a\"]");
-    let (begin, end) = request.split_at(request.len() - 3);
-    let pipe = sim.dial();
-    pipe.send(begin);
-    sim.run();
+    let (pipe, request) = begun_post(&sim);
     sim.server().sockets().remove(0).disconnect(true);
-    let (status, _) = answer(&sim, &pipe, end);
+    let (status, _) = answer(&sim, &pipe, &request[request.len() - 3..]);
     assert_eq!(status, 200);
     assert_eq!(taken(&notes), ["server namespace disconnect"]);
 }
@@ -338,15 +342,10 @@ fn a_session_that_ends_while_a_body_comes_answers_it() {
 #[test]
 fn two_posts_at_once_end_the_session_and_both_are_answered_and_neither_is_handled() {
     let (sim, notes) = noting();
-    let sid = session(&sim);
-    let request = post(&sid, "", "42[\"a\"]");
-    let (begin, end) = request.split_at(request.len() - 3);
-    let first = sim.dial();
-    first.send(begin);
-    sim.run();
+    let (first, request) = begun_post(&sim);
     let (status, body) = answer(&sim, &sim.dial(), &request);
     assert_eq!((status, body.as_str()), (400, ""));
-    assert_eq!(answer(&sim, &first, end).0, 200);
+    assert_eq!(answer(&sim, &first, &request[request.len() - 3..]).0, 200);
     assert_eq!(taken(&notes), ["transport error"]);
     assert_eq!(sim.server().clients_count(), 0);
 }

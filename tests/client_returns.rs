@@ -153,12 +153,12 @@ fn clients_that_lose_their_server_at_once_come_back_spread_over_a_second() {
     }
     sim.run();
     let mut back = Vec::new();
-    for _ in 0..20 {
+    for _ in 0..30 {
         let before = visits.lock().unwrap().len();
         sim.advance(SECOND / 10);
         back.push(visits.lock().unwrap().len() - before);
     }
-    // The first wait is between 0.5 s and 1.5 s; connecting takes less than 0.5 s more here.
+    // The first wait is between 0.5 s and 1.5 s; connecting takes a few tenths more here, and rarely over 0.5 s.
     assert_eq!(back.iter().sum::<usize>() as u64, COUNT, "{back:?}");
     assert_eq!(back[..5].iter().sum::<usize>(), 0, "{back:?}");
     assert!(back.iter().all(|count| *count < COUNT as usize / 5), "{back:?}");

@@ -9,7 +9,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A server that can be closed: Socket.IO or plain Engine.IO.
 pub(crate) trait Close {
-    fn close_within(&self, timeout: Duration) -> impl Future<Output = ()>;
+    fn close_within(&self, timeout: Duration) -> impl Future<Output = ()> + Send;
 }
 
 impl Close for Server {

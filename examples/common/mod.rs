@@ -82,7 +82,7 @@ fn on_tokio(
 
 #[cfg(feature = "smol")]
 fn on_smol(
-    server: impl Close,
+    server: impl Close + Send + 'static,
     serve: impl AsyncFnOnce(sockeye::runtime::smol::Smol, std::net::TcpListener) -> io::Result<()>,
 ) -> io::Result<()> {
     let listener = bind()?;
@@ -92,7 +92,9 @@ fn on_smol(
         std::thread::spawn(move || smol::block_on(executor.run(std::future::pending::<()>())));
     }
     let serving = serve(sockeye::runtime::smol::Smol::on(&executor), listener);
-    smol::block_on(executor.run(smol::future::or(serving, interrupt::close_on_smol(server))))
+    // A task, because each poll of it reads from a pipe.
+    let interrupted = executor.spawn(interrupt::close_on_smol(server));
+    smol::block_on(executor.run(smol::future::or(serving, interrupted)))
 }
 
 fn bind() -> io::Result<std::net::TcpListener> {

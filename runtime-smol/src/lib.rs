@@ -46,7 +46,7 @@ impl Smol {
     }
 
     /// Creates a runtime whose clock starts now and whose tasks are spawned on `executor`. Once nothing else owns the
-    /// executor, tasks are no longer spawned.
+    /// executor, tasks are no longer spawned, and [`serve`](Smol::serve) ends with an error.
     pub fn on(executor: &Arc<Executor<'static>>) -> Smol {
         Smol { executor: Some(Arc::downgrade(executor)), origin: Instant::now(), workers: 1 }
     }

@@ -37,12 +37,12 @@ impl Smol {
     /// Serves the connections of `listener` until the server is closed.
     ///
     /// # Errors
-    /// If the listener cannot accept any more.
+    /// If the listener cannot accept any more, or the executor was dropped.
     pub async fn serve<H: Host>(&self, server: H, listener: TcpListener) -> io::Result<()> {
         #[cfg(target_os = "linux")]
         let sockets = epoll::Sockets::new(self)?;
         let listener = Async::new(listener)?;
-        self.serve_each(server, listener, accept_tcp, |server, runtime, stream, address| {
+        self.serve_each(server, listener, accept_tcp, move |server, runtime, stream, address| {
             #[cfg(target_os = "linux")]
             let stream = sockets.add(stream)?;
             #[cfg(not(target_os = "linux"))]
@@ -56,26 +56,31 @@ impl Smol {
     /// Serves the connections of a proxy that begins each of them with a header of the PROXY protocol: see [`serve_proxied`].
     ///
     /// # Errors
-    /// If the listener cannot accept any more.
+    /// If the listener cannot accept any more, or the executor was dropped.
     pub async fn serve_proxied<H: Host>(&self, server: H, listener: TcpListener) -> io::Result<()> {
-        self.serve_each(server, Async::new(listener)?, accept_async, |server, runtime, stream, address| {
-            Ok(async move {
-                let Some(peer) = proxied(&server, &stream, address).await else { return };
-                let connection = server.accept(runtime.now(), peer);
-                let _ = Drive::new(Tcp::new(stream), connection, runtime).await;
-            })
-        })
+        self.serve_each(
+            server,
+            Async::new(listener)?,
+            accept_async,
+            move |server, runtime, stream, address| {
+                Ok(async move {
+                    let Some(peer) = proxied(&server, &stream, address).await else { return };
+                    let connection = server.accept(runtime.now(), peer);
+                    let _ = Drive::new(Tcp::new(stream), connection, runtime).await;
+                })
+            },
+        )
         .await
     }
 
     /// Serves the connections of a Unix socket until the server is closed. Its peers have no address.
     ///
     /// # Errors
-    /// If the listener cannot accept any more.
+    /// If the listener cannot accept any more, or the executor was dropped.
     #[cfg(unix)]
     pub async fn serve_unix<H: Host>(&self, server: H, listener: UnixListener) -> io::Result<()> {
         let listener = Async::new(listener)?;
-        self.serve_each(server, listener, accept_unix, |server, runtime, stream, address| {
+        self.serve_each(server, listener, accept_unix, move |server, runtime, stream, address| {
             let stream = Unix(Async::new(stream)?);
             let connection = server.accept(runtime.now(), Peer { address, secure: false });
             Ok(Drive::new(stream, connection, runtime))
@@ -86,7 +91,7 @@ impl Smol {
     /// Serves the connections of `listener` by `https` and `wss` until the server is closed.
     ///
     /// # Errors
-    /// If the listener cannot accept any more.
+    /// If the listener cannot accept any more, or the executor was dropped.
     #[cfg(feature = "tls")]
     pub async fn serve_tls<H: Host>(&self, server: H, listener: TcpListener, tls: Tls) -> io::Result<()> {
         self.serve_encrypted(server, Async::new(listener)?, accept_async, tls).await
@@ -96,7 +101,7 @@ impl Smol {
     /// the PROXY protocol: see [`serve_proxied`].
     ///
     /// # Errors
-    /// If the listener cannot accept any more.
+    /// If the listener cannot accept any more, or the executor was dropped.
     #[cfg(feature = "tls")]
     pub async fn serve_proxied_tls<H: Host>(
         &self,
@@ -105,27 +110,32 @@ impl Smol {
         tls: Tls,
     ) -> io::Result<()> {
         let acceptor = TlsAcceptor::from(tls.config());
-        self.serve_each(server, Async::new(listener)?, accept_async, |server, runtime, stream, address| {
-            let (acceptor, limit) = (acceptor.clone(), tls.timeout());
-            Ok(async move {
-                let Some(peer) = proxied(&server, &stream, address).await else { return };
-                // The handshake is larger than what follows, and the task would keep its size.
-                let handshake = Box::pin(within(limit, acceptor.accept(stream)));
-                let Some(Ok(stream)) = handshake.await else { return };
-                if server.is_closed() {
-                    return;
-                }
-                let connection = server.accept(runtime.now(), Peer { secure: true, ..peer });
-                let _ = Drive::new(Encrypted(stream), connection, runtime).await;
-            })
-        })
+        self.serve_each(
+            server,
+            Async::new(listener)?,
+            accept_async,
+            move |server, runtime, stream, address| {
+                let (acceptor, limit) = (acceptor.clone(), tls.timeout());
+                Ok(async move {
+                    let Some(peer) = proxied(&server, &stream, address).await else { return };
+                    // The handshake is larger than what follows, and the task would keep its size.
+                    let handshake = Box::pin(within(limit, acceptor.accept(stream)));
+                    let Some(Ok(stream)) = handshake.await else { return };
+                    if server.is_closed() {
+                        return;
+                    }
+                    let connection = server.accept(runtime.now(), Peer { secure: true, ..peer });
+                    let _ = Drive::new(Encrypted(stream), connection, runtime).await;
+                })
+            },
+        )
         .await
     }
 
     /// Serves the connections of a Unix socket by `https` and `wss` until the server is closed. Its peers have no address.
     ///
     /// # Errors
-    /// If the listener cannot accept any more.
+    /// If the listener cannot accept any more, or the executor was dropped.
     #[cfg(all(unix, feature = "tls"))]
     pub async fn serve_unix_tls<H: Host>(
         &self,
@@ -146,15 +156,16 @@ impl Smol {
         &self,
         server: H,
         listener: Async<L>,
-        accept: impl Fn(&L) -> io::Result<(Async<S>, Option<SocketAddr>)>,
+        accept: impl Fn(&L) -> io::Result<(Async<S>, Option<SocketAddr>)> + Send + Sync + 'static,
         tls: Tls,
     ) -> io::Result<()>
     where
+        L: Send + Sync + 'static,
         S: HalfClose + Send + Sync + 'static,
         Async<S>: AsyncRead + AsyncWrite + Unpin,
     {
         let acceptor = TlsAcceptor::from(tls.config());
-        self.serve_each(server, listener, accept, |server, runtime, stream, address| {
+        self.serve_each(server, listener, accept, move |server, runtime, stream, address| {
             let acceptor = acceptor.clone();
             let handshake = within(tls.timeout(), async move {
                 // Reading at once would overtake streams that were ready earlier.
@@ -177,34 +188,50 @@ impl Smol {
 
     /// Accepts connections, and spawns the future that `drive` returns for each. The runtime is behind a thin pointer, which
     /// makes a task smaller.
-    async fn serve_each<H: Host, L, S, F: Future<Output: Send> + Send + 'static>(
+    ///
+    /// Accepting is a task, too: when a future that `block_on` polls itself spawns another, async-io looks for events once
+    /// more, which takes five system calls.
+    async fn serve_each<H: Host, L: Send + Sync + 'static, S, F: Future<Output: Send> + Send + 'static>(
         &self,
         server: H,
         listener: Async<L>,
-        accept: impl Fn(&L) -> io::Result<(S, Option<SocketAddr>)>,
-        drive: impl Fn(H, Arc<Arc<dyn Runtime>>, S, Option<SocketAddr>) -> io::Result<F>,
+        accept: impl Fn(&L) -> io::Result<(S, Option<SocketAddr>)> + Send + Sync + 'static,
+        drive: impl Fn(H, Arc<Arc<dyn Runtime>>, S, Option<SocketAddr>) -> io::Result<F> + Send + Sync + 'static,
     ) -> io::Result<()> {
-        let runtime = Arc::new(server.attach(Arc::new(self.clone())));
-        // Connections are tasks of their own, and may outlive this future.
-        let _time = drive::TimeGuard::new(&server, |host| self.start(keep_time(host, (*runtime).clone())));
-        let mut drained = false;
-        let accept = |cx: &mut Context<'_>| {
-            let (stream, address) = loop {
-                // An executor also polls its main future when it was not woken: only readiness means a new connection.
-                if drained {
-                    ready!(listener.poll_readable(cx))?;
-                }
-                let accepted = accept(listener.get_ref());
-                drained = matches!(&accepted, Err(e) if e.kind() == io::ErrorKind::WouldBlock);
-                if !drained {
-                    break accepted?;
-                }
+        let smol = self.clone();
+        // Owned by this future, so that it is closed at once when that is dropped.
+        let listener = Arc::new(listener);
+        let listening = Arc::downgrade(&listener);
+        let task = self.task(async move {
+            let runtime = Arc::new(server.attach(Arc::new(smol.clone())));
+            // Connections are tasks of their own, and may outlive this one.
+            let _time =
+                drive::TimeGuard::new(&server, |host| smol.start(keep_time(host, (*runtime).clone())));
+            let mut drained = false;
+            let accept = |cx: &mut Context<'_>| {
+                let Some(listener) = listening.upgrade() else { return Poll::Pending };
+                let (stream, address) = loop {
+                    // The task is also woken to keep the time: only readiness means a new connection.
+                    if drained {
+                        ready!(listener.poll_readable(cx))?;
+                    }
+                    let accepted = accept(listener.get_ref());
+                    drained = matches!(&accepted, Err(e) if e.kind() == io::ErrorKind::WouldBlock);
+                    if !drained {
+                        break accepted?;
+                    }
+                };
+                smol.start(drive(server.clone(), runtime.clone(), stream, address)?);
+                Poll::Ready(Ok(()))
             };
-            self.start(drive(server.clone(), runtime.clone(), stream, address)?);
-            Poll::Ready(Ok(()))
+            let sleep = |until| sleep_until(&*runtime, until);
+            drive::serve(&server, &*runtime, accept, sleep).await
+        });
+        let served = match task {
+            Some(task) => task.fallible().await,
+            None => None,
         };
-        let sleep = |until| sleep_until(&*runtime, until);
-        drive::serve(&server, &*runtime, accept, sleep).await
+        served.unwrap_or_else(|| Err(io::Error::other("the executor was dropped")))
     }
 }
 

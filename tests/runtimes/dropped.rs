@@ -5,7 +5,7 @@ use crate::endings::{expect_reason, reporting};
 use sockeye::Server;
 use std::future::{Future, poll_fn};
 use std::net::{SocketAddr, TcpListener};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -201,4 +201,35 @@ fn many_listeners_of_one_server_end_with_it_on_tokio() {
 #[test]
 fn many_listeners_of_one_server_end_with_it_on_smol() {
     many_listeners_end(on_smol);
+}
+
+#[test]
+fn serving_on_smol_ends_with_an_error_when_the_executor_is_dropped() {
+    use sockeye::runtime::smol::Smol;
+    for is_serving in [false, true] {
+        let executor = Arc::new(smol::Executor::new());
+        let runtime = Smol::on(&executor);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut serving = pin!(runtime.serve(Server::new(), listener));
+        if is_serving {
+            assert!(smol::block_on(smol::future::poll_once(&mut serving)).is_none());
+        }
+        drop(executor);
+        let error = smol::block_on(serving).unwrap_err();
+        assert_eq!(error.to_string(), "the executor was dropped");
+    }
+}
+
+#[test]
+fn a_listener_on_smol_is_closed_with_the_future_that_serves_it() {
+    let executor = Arc::new(smol::Executor::new());
+    let runtime = sockeye::runtime::smol::Smol::on(&executor);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut serving = Box::pin(runtime.serve(Server::new(), listener));
+    assert!(smol::block_on(smol::future::poll_once(&mut serving)).is_none());
+    while executor.try_tick() {}
+    drop(serving);
+    // Nothing runs the executor meanwhile.
+    TcpListener::bind(address).unwrap();
 }

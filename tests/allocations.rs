@@ -119,6 +119,23 @@ fn a_connection_takes_no_memory_for_handlers_of_its_namespace() {
     assert_eq!(live(true), live(false));
 }
 
+/// Compiling a feature in, such as `deflate` or `tracing`, costs a connection nothing as long as it is not used: the blocks
+/// stay within the size classes of an allocator that they fill without it.
+#[test]
+fn an_idle_connection_takes_the_same_blocks_with_any_features() {
+    let io = Server::new();
+    handle_all(&io);
+    let mut world = World::new(io);
+    world.reserve(1000);
+    (0..900).for_each(|_| _ = world.websocket());
+    let ((), usage) = measure(|| (0..100).for_each(|_| _ = world.websocket()));
+    // The session with its two boxes, the socket, and the waker of this test.
+    assert_eq!(usage.live / 100, 5);
+    // 8 of these bytes are those of the log, for which the block of the session has room.
+    let each = usage.live_bytes / 100;
+    assert!(each <= 492, "{each} bytes");
+}
+
 #[test]
 fn a_packet_with_an_attachment_allocates_three_times() {
     let (mut world, clients) = world(1);

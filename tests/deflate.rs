@@ -74,6 +74,31 @@ fn long_messages_are_compressed_both_ways_for_clients_that_offer_it() {
 }
 
 #[test]
+fn the_threshold_of_the_server_holds_for_clients_with_any_window_and_after_an_upgrade() {
+    let small = "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=9\r\n";
+    for (threshold, is_compressed) in [(500, true), (5000, false)] {
+        let settings = PerMessageDeflate::new().threshold(threshold);
+        let sim = Sim::new(Server::builder().per_message_deflate(settings).build());
+        let (direct, _) = join(&sim, ASKS);
+        let (narrow, _) = join(&sim, small);
+        let mut polling = sim.polling();
+        polling.join();
+        let query = format!("EIO=4&transport=websocket&sid={}", polling.session);
+        let upgraded = Client::dial_with(&sim, &query, ASKS);
+        upgraded.set_deflate(agreed(&upgraded).unwrap());
+        upgraded.send("2probe");
+        upgraded.send("5");
+        let all = [&direct, &narrow, &upgraded];
+        let before = all.map(Client::bytes);
+        sim.server().emit("news", "x".repeat(1000));
+        for (client, before) in all.into_iter().zip(before) {
+            let got = client.bytes() - before;
+            assert_eq!(got < 100, is_compressed, "{got} bytes at a threshold of {threshold}");
+        }
+    }
+}
+
+#[test]
 fn compression_is_declined_unless_the_server_enables_it() {
     let sim = Sim::new(Server::new());
     let (client, deflate) = join(&sim, ASKS);

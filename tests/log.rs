@@ -479,6 +479,32 @@ fn every_span_is_closed_with_its_client() {
 }
 
 #[test]
+fn a_connection_that_carries_a_session_keeps_only_the_span_of_the_session() {
+    let log = Log::default();
+    let open = || {
+        let spans = log.spans.lock().unwrap();
+        let mut open: Vec<_> = spans.open.keys().map(|id| spans.all[*id as usize - 1].0.clone()).collect();
+        open.sort();
+        open
+    };
+    log.of(|| {
+        let sim = Sim::new(Server::new());
+        let client = sim.connect();
+        assert_eq!(open(), [format!("session{{sid={}}}", &client.session[..6])]);
+        client.close();
+        assert_eq!(open(), <[String; 0]>::default());
+        let mut polling = sim.polling();
+        polling.join();
+        let before = open();
+        let upgrade = polling.begin_upgrade();
+        assert_eq!(open().len(), before.len() + 1);
+        upgrade.send_all(["2probe"]);
+        upgrade.send_all(["5"]);
+        assert_eq!(open(), before);
+    });
+}
+
+#[test]
 fn spans_are_created_only_for_a_subscriber_that_wants_them() {
     let log = Log { max_level: Level::WARN, ..Log::default() };
     log.of(|| {

@@ -39,7 +39,6 @@ pub struct Connection<A: Application> {
     link: Link<A>,
     waker: Option<Waker>,
     timer: Option<Key>,
-    span: Span,
 }
 
 /// The server of a connection, as the owner of its limits: one pointer instead of two.
@@ -84,8 +83,8 @@ impl<A: Application> Connection<A> {
     }
 
     fn over(stream: stream::Connection<Limits<A>>, peer: Peer) -> Self {
-        let link = Link::other(Stage::None, peer, false);
-        Connection { stream, link, waker: None, timer: None, span: log::connection(peer.address) }
+        let link = Link::other(Stage::None, peer, false, log::connection(peer.address));
+        Connection { stream, link, waker: None, timer: None }
     }
 
     fn server(&self) -> &Arc<ServerInner<A>> {
@@ -297,7 +296,7 @@ impl<A: Application> Connection<A> {
 
     /// Takes the session, which has ended or lost its transport, from the connection.
     fn leave_session(&mut self, stage: Stage<A>) -> Link<A> {
-        let mut link = Link::other(stage, Peer::default(), true);
+        let mut link = Link::other(stage, Peer::default(), true, Span::none());
         if let Link::Other(other) = &mut link {
             other.unread = self.link.unread();
         }
@@ -506,7 +505,7 @@ impl<A: Application> Protocol for Connection<A> {
     }
 
     fn handle_wake(&mut self, now: Time) {
-        let _inside = self.span.enter();
+        let _inside = self.link.enter();
         self.link.inflated().begin_turn();
         if self.timer.is_some_and(|armed| armed.is_due(now)) {
             self.disarm();
@@ -538,7 +537,7 @@ impl<A: Application> Protocol for Connection<A> {
     }
 
     fn handle_data(&mut self, now: Time, input: &mut [u8]) -> usize {
-        let _inside = self.span.enter();
+        let _inside = self.link.enter();
         let mut batch = self.link.begin_data(now, input.len());
         let mut used = 0;
         while let Some(rest) = input.get_mut(used..).filter(|rest| !rest.is_empty()) {
@@ -610,7 +609,7 @@ impl<A: Application> Protocol for Connection<A> {
         if self.link.unread() > 0 && self.is_behind() {
             return;
         }
-        let _inside = self.span.enter();
+        let _inside = self.link.enter();
         self.stream.handle_eof(now);
         self.lose(now, CloseReason::TransportClose);
     }
@@ -765,7 +764,7 @@ impl<A: Application> Connection<A> {
 
 impl<A: Application> Drop for Connection<A> {
     fn drop(&mut self) {
-        let _inside = self.span.enter();
+        let _inside = self.link.enter();
         self.disarm();
         let now = self.server().now();
         self.lose(now, TransportError::Lost.into());

@@ -28,7 +28,6 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 use waits::Waits;
-use writable::wake_drained;
 
 /// A handle to a session: it is cheap to clone, and keeps nothing alive. Once the session has ended, nothing can be sent.
 pub struct Session<A: Application>(Arc<Shared<A>>);
@@ -42,9 +41,11 @@ pub(crate) struct Shared<A: Application> {
     /// The connection is in its turn, was woken, or is writing what the session counts as in flight: it looks at the queue
     /// again without another wake, and only then. Written under the lock, read without it.
     attended: AtomicBool,
-    /// [`OBSERVED`], [`RESUMABLE`] and [`SETTLED`].
+    /// The constants of this type, such as [`OBSERVED`].
     flags: AtomicU8,
-    version: Version,
+    /// While this is not zero, nothing is transmitted. Changed under the lock, as some of the flags: there, they would take 8
+    /// bytes more.
+    corks: AtomicU8,
     /// The number of the application's handlers that are still running.
     running: AtomicU32,
     /// The number of queued bytes, except those that may be dropped as long as they wait; at most `u32::MAX`, as the next.
@@ -66,6 +67,15 @@ const OBSERVED: u8 = 1;
 const RESUMABLE: u8 = 2;
 /// The flag of a session that is in use, so that it no longer counts as pending.
 const SETTLED: u8 = 4;
+/// The flag of a session of version 3.
+const OF_V3: u8 = 8;
+/// The flag of a connection that is not being read, so that silence says nothing about the peer. Changed under the lock.
+const DEAF: u8 = 16;
+/// The flag of a session whose application was told of the end. Changed under the lock.
+const TOLD: u8 = 32;
+/// The flag of tasks that wait until the queue is short, which `waits` says, too, but not in the memory that each message
+/// uses. Changed under the lock.
+const HAS_TASKS: u8 = 64;
 
 /// What is rarely read. In a box, as the state of the application: small allocations fit into the gaps that an allocator leaves
 /// between tasks, which tokio aligns to 128 bytes; one large does not. The two boxes together fit into one gap.
@@ -77,14 +87,6 @@ struct Kept<A: Application> {
 // In this order for the same reason.
 #[repr(C)]
 struct Inner<A: Application> {
-    /// While this is not zero, nothing is transmitted.
-    corks: u16,
-    /// The connection is not being read, so silence says nothing about the peer.
-    deaf: bool,
-    /// The application was told of the end.
-    told: bool,
-    /// Tasks wait until the queue is short, which `waits` says, too, but not in the memory that each message uses.
-    has_tasks: bool,
     /// Wakes the connection that carries the session, or the pending poll.
     waker: Option<Waker>,
     engine: engineio::server::Session,
@@ -113,24 +115,21 @@ impl<A: Application> Session<A> {
         handshake: Handshake,
         engine: engineio::server::Session,
     ) -> Session<A> {
-        let version = engine.version();
-        let observed = if server.observer.is_some() { OBSERVED } else { 0 };
-        let flags = observed | if engine.is_resumable() { RESUMABLE } else { 0 };
+        let flag = |flag, is_set| if is_set { flag } else { 0 };
+        let flags = flag(OBSERVED, server.observer.is_some())
+            | flag(RESUMABLE, engine.is_resumable())
+            | flag(OF_V3, engine.version() == Version::V3);
         let inner = Inner {
             engine,
             rest: Box::new(Rest { timer: None, state: A::State::default() }),
             waits: Waits::default(),
             waker: None,
-            corks: 0,
-            deaf: false,
-            told: false,
-            has_tasks: false,
         };
         Session(Arc::new(Shared {
             id,
             kept: Box::new(Kept { handshake, server: Arc::downgrade(server) }),
             flags: AtomicU8::new(flags),
-            version,
+            corks: AtomicU8::new(0),
             fate: AtomicU8::new(0),
             attended: AtomicBool::new(false),
             committed: AtomicU32::new(0),
@@ -164,7 +163,7 @@ impl<A: Application> Session<A> {
 
     /// Returns the version of the protocol that the session speaks.
     pub fn version(&self) -> Version {
-        self.0.version
+        if self.0.has(OF_V3) { Version::V3 } else { Version::V4 }
     }
 
     /// Returns the facts about the session's connections at this moment: the transport, how fast the peer answers, and how
@@ -272,7 +271,7 @@ impl<A: Application> Session<A> {
         inner.engine.close(now, TransportError::SlowConsumer { queued }.into());
         self.0.fate.fetch_or(CLOSED, Ordering::Release);
         let woken = [self.arm_at(&mut inner, Some(now), &server), self.0.attend(&inner)];
-        let drained = inner.take_drained();
+        let drained = self.0.take_drained(&mut inner);
         drop(inner);
         woken.into_iter().flatten().chain(drained).for_each(Waker::wake);
     }
@@ -338,7 +337,7 @@ impl<A: Application> Session<A> {
             }
         });
         if follow.has_waiters {
-            wake_drained(self.0.inner.lock());
+            self.0.wake_drained(self.0.inner.lock());
         }
         if (follow.ended.is_some() || follow.finished)
             && let Some(server) = self.0.kept.server.upgrade()
@@ -361,7 +360,7 @@ impl<A: Application> Session<A> {
         let ended = inner.engine.take_closed();
         self.0.fate.fetch_or(CLOSED, Ordering::Release);
         let wakers = [inner.waker.take(), inner.waits.take_resume(), inner.waits.take_probe_if(|_| true)];
-        let drained = inner.take_drained();
+        let drained = self.0.take_drained(&mut inner);
         drop(inner);
         wakers.into_iter().flatten().chain(drained).for_each(Waker::wake);
         if let Some(reason) = ended {
@@ -413,10 +412,10 @@ impl<A: Application> Session<A> {
         let (driver, server) = self.arm(inner);
         Follow {
             wakers: [woken, inner.take_settled_probe(), resume, driver],
-            has_waiters: inner.has_tasks,
+            has_waiters: self.0.has(HAS_TASKS),
             controls: if self.0.is_observed() { inner.engine.take_controls() } else { Controls::default() },
             ended,
-            finished: inner.told && inner.engine.is_finished(),
+            finished: self.0.has(TOLD) && inner.engine.is_finished(),
             _server: server,
         }
     }
@@ -424,8 +423,8 @@ impl<A: Application> Session<A> {
     /// Notes that the application was told of the end. Returns whether the session can be removed from the
     /// server, which must not happen earlier, because a closing server waits for it.
     fn told(&self) -> bool {
-        let mut inner = self.0.inner.lock();
-        inner.told = true;
+        let inner = self.0.inner.lock();
+        self.0.set(TOLD, true);
         inner.engine.is_finished()
     }
 
@@ -496,12 +495,14 @@ impl<A: Application> Session<A> {
 
     /// Holds back outgoing messages until [`uncork`](Session::uncork).
     pub(crate) fn cork(&self) {
-        self.0.inner.lock().corks += 1;
+        let _inner = self.0.inner.lock();
+        // There are no more than threads that let the client into a namespace.
+        self.0.corks.store(self.0.corks().saturating_add(1), Ordering::Relaxed);
     }
 
     pub(crate) fn uncork(&self) {
-        let mut inner = self.0.inner.lock();
-        inner.corks = inner.corks.saturating_sub(1);
+        let inner = self.0.inner.lock();
+        self.0.corks.store(self.0.corks().saturating_sub(1), Ordering::Relaxed);
         let woken = self.0.attend(&inner);
         drop(inner);
         if let Some(waker) = woken {
@@ -530,12 +531,47 @@ impl<A: Application> Session<A> {
 impl<A: Application> Shared<A> {
     #[inline]
     fn is_observed(&self) -> bool {
-        self.flags.load(Ordering::Relaxed) & OBSERVED != 0
+        self.has(OBSERVED)
     }
 
     #[inline]
     fn is_resumable(&self) -> bool {
-        self.flags.load(Ordering::Relaxed) & RESUMABLE != 0
+        self.has(RESUMABLE)
+    }
+
+    #[inline]
+    fn has(&self, flag: u8) -> bool {
+        self.flags.load(Ordering::Relaxed) & flag != 0
+    }
+
+    /// Changes a flag of those that are changed under the lock.
+    #[inline]
+    fn set(&self, flag: u8, is_set: bool) {
+        if self.has(flag) == is_set {
+            return;
+        }
+        // Others may be changed without the lock.
+        match is_set {
+            true => self.flags.fetch_or(flag, Ordering::Relaxed),
+            false => self.flags.fetch_and(!flag, Ordering::Relaxed),
+        };
+    }
+
+    #[inline]
+    fn corks(&self) -> u8 {
+        self.corks.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether what is queued may leave: not behind a cork, unless the session has ended, because nothing can be added
+    /// then.
+    fn may_leave(&self, inner: &Inner<A>) -> bool {
+        self.corks() == 0 || inner.engine.closed().is_some()
+    }
+
+    /// Returns whether the pending poll may be answered: also if the session has moved on from it, because the response then
+    /// carries nothing.
+    fn may_answer(&self, inner: &Inner<A>) -> bool {
+        self.may_leave(inner) || inner.engine.transport() == Transport::WebSocket
     }
 
     fn set_committed(&self, engine: &engineio::server::Session) {
@@ -560,7 +596,7 @@ impl<A: Application> Shared<A> {
         // session is forgotten after this.
         let closed = inner.engine.closed().is_some();
         if !inner.engine.wants_transmit()
-            || (!closed && (self.attended.load(Ordering::Relaxed) || inner.corks > 0))
+            || (!closed && (self.attended.load(Ordering::Relaxed) || self.corks() > 0))
         {
             return None;
         }
@@ -570,18 +606,6 @@ impl<A: Application> Shared<A> {
 }
 
 impl<A: Application> Inner<A> {
-    /// Returns whether what is queued may leave: not behind a cork, unless the session has ended, because nothing can be added
-    /// then.
-    fn may_leave(&self) -> bool {
-        self.corks == 0 || self.engine.closed().is_some()
-    }
-
-    /// Returns whether the pending poll may be answered: also if the session has moved on from it, because the response then
-    /// carries nothing.
-    fn may_answer(&self) -> bool {
-        self.may_leave() || self.engine.transport() == Transport::WebSocket
-    }
-
     /// Returns the waker of an upgrade that is over, or that need not wait any more.
     fn take_settled_probe(&mut self) -> Option<Waker> {
         let engine = &self.engine;
@@ -613,7 +637,10 @@ impl<A: Application> Expire for Shared<A> {
         }
         let session = Session(self);
         // If the connection is not being read, the silence may not be the peer's fault.
-        let is_deaf = (!session.has_capacity()).then(|| session.0.inner.lock().deaf);
+        let is_deaf = (!session.has_capacity()).then(|| {
+            let _inner = session.0.inner.lock();
+            session.0.has(DEAF)
+        });
         session.losing(|engine, state| {
             if let Some(is_deaf) = is_deaf {
                 engine.excuse_pong(now, is_deaf);
@@ -695,9 +722,8 @@ mod tests {
     use crate::server::App;
 
     #[test]
-    fn a_session_takes_at_most_216_bytes_besides_its_boxes() {
-        let deflate = size_of::<Option<sockeye_core::websocket::Deflate>>();
-        let own = size_of::<Shared<App>>() - size_of::<Span>() - deflate;
+    fn a_session_takes_at_most_216_bytes_besides_its_boxes_with_any_features() {
+        let own = size_of::<Shared<App>>();
         assert!(own <= 216, "{own} bytes");
     }
 

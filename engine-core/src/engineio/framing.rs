@@ -36,12 +36,6 @@ impl Framing {
         Framing::WebSocket(Some(deflate), form)
     }
 
-    /// Returns the same framing without compression.
-    pub(super) fn uncompressed(self) -> Framing {
-        let Framing::WebSocket(_, form) = self;
-        Framing::WebSocket(None, form)
-    }
-
     /// Returns the same framing with this form of binary messages.
     pub(super) fn with(self, form: BinaryForm) -> Framing {
         let Framing::WebSocket(deflate, _) = self;

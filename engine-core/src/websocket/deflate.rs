@@ -37,9 +37,9 @@ impl PerMessageDeflate {
         self
     }
 
-    const fn with_window(self, bits: NonZeroU8) -> Deflate {
+    const fn with_window(self, window: Window) -> Deflate {
         let level = if self.level == 0 { 1 } else { self.level };
-        Deflate { threshold: self.threshold, level, window_bits: bits }
+        Deflate { threshold: self.threshold, level, window }
     }
 }
 
@@ -54,7 +54,20 @@ impl Default for PerMessageDeflate {
 pub struct Deflate {
     threshold: u32,
     level: u8,
-    window_bits: NonZeroU8,
+    window: Window,
+}
+
+/// The size of the window that was agreed for a connection, in bits: all of a [`Deflate`] that is not the same for all
+/// connections of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Window(NonZeroU8);
+
+impl Window {
+    /// Returns what was agreed on the server's settings.
+    #[inline]
+    pub(crate) fn with(self, settings: Option<PerMessageDeflate>) -> Option<Deflate> {
+        settings.map(|settings| settings.with_window(self))
+    }
 }
 
 /// The window that applies if a peer does not limit it: 15 bits, which is 32 KiB.
@@ -88,7 +101,7 @@ impl Deflate {
             false => Cow::Borrowed(ANSWER),
             true => format!("{ANSWER}; server_max_window_bits={bits}").into(),
         };
-        Some((config.with_window(bits), answer))
+        Some((config.with_window(Window(bits)), answer))
     }
 
     /// Returns what a server accepted of a client's [`OFFER`](Deflate::OFFER), from the values of all
@@ -108,7 +121,11 @@ impl Deflate {
         // In a response the parameter must have a value (RFC 7692, 7.1.2.2).
         let window = parameters.client_max_window_bits.map(|bits| bits.and_then(NonZeroU8::new));
         let bits = window.unwrap_or(Some(WHOLE_WINDOW)).ok_or(InvalidExtensions)?;
-        Ok(Some(config.with_window(bits)))
+        Ok(Some(config.with_window(Window(bits))))
+    }
+
+    pub(crate) const fn window(self) -> Window {
+        self.window
     }
 
     /// Returns the size in bytes from which on a message is compressed.
@@ -136,11 +153,12 @@ impl Deflate {
         assert!(!opcode.is_control(), "a control frame is never compressed");
         let len = payload.iter().map(|piece| piece.len()).sum();
         // Messages may always be sent uncompressed (RFC 7692, 6), so too small a window is no error.
-        if len < self.threshold() || self.window_bits.get() < SMALLEST_WINDOW {
+        let Window(bits) = self.window;
+        if len < self.threshold() || bits.get() < SMALLEST_WINDOW {
             return false;
         }
         pool.with(|state| {
-            let compressor = state.compressor(self.level, self.window_bits);
+            let compressor = state.compressor(self.level, bits);
             let compressed = compressor.compress(payload, len, FlushCompress::Sync);
             if let Some(compressed) = compressed {
                 out.extend_from_slice(&Header::new(opcode, compressed.len(), mask).deflated());

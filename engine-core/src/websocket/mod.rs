@@ -51,6 +51,7 @@ pub use close::{CloseFrame, is_valid_close_code};
 pub use decode::{Decoder, Message};
 #[cfg(feature = "deflate")]
 pub use deflate::InvalidExtensions;
+pub(crate) use deflate::Window;
 pub use deflate::{Deflate, PerMessageDeflate};
 pub use deflate_pool::{DeflatePool, DeflateState};
 pub use encode::{Header, write_close, write_frame};

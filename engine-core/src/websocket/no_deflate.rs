@@ -14,6 +14,16 @@ pub enum PerMessageDeflate {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deflate {}
 
+/// The size of the window that was agreed for a connection. Without values, because the feature `deflate` is off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Window {}
+
+impl Window {
+    pub(crate) fn with(self, _: Option<PerMessageDeflate>) -> Option<Deflate> {
+        match self {}
+    }
+}
+
 impl Deflate {
     pub(crate) const OFFER: &str = "";
 
@@ -29,6 +39,10 @@ impl Deflate {
         _: impl Iterator<Item = &'a [u8]>,
     ) -> Result<Option<Deflate>, Infallible> {
         match *config {}
+    }
+
+    pub(crate) fn window(self) -> Window {
+        match self {}
     }
 
     pub(crate) fn threshold(self) -> usize {

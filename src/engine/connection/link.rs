@@ -4,6 +4,7 @@ use crate::engine::exchange::Exchange;
 use crate::engine::session::{Delivery, Session};
 use crate::engine::{Application, Batch};
 use crate::inflated::Inflated;
+use crate::log::{Entered, Span};
 use sockeye_core::Time;
 use sockeye_core::engineio::server::Ticket;
 use sockeye_core::host::Peer;
@@ -33,6 +34,8 @@ pub(super) struct Other<A: Application> {
     pub(super) busy: bool,
     /// The queue contains the response to a request that had to wait.
     pub(super) owes: bool,
+    /// The connection's span of the log, until it is the transport of a session: then that has one.
+    span: Span,
 }
 
 pub(super) enum Stage<A: Application> {
@@ -51,9 +54,18 @@ pub(super) enum Stage<A: Application> {
 }
 
 impl<A: Application> Link<A> {
-    pub(super) fn other(stage: Stage<A>, peer: Peer, busy: bool) -> Link<A> {
+    pub(super) fn other(stage: Stage<A>, peer: Peer, busy: bool, span: Span) -> Link<A> {
         let (unread, inflated) = (0, Inflated::default());
-        Link::Other(Box::new(Other { stage, peer, unread, inflated, busy, owes: false }))
+        Link::Other(Box::new(Other { stage, peer, unread, inflated, busy, owes: false, span }))
+    }
+
+    /// Enters the span of the session, or that of the connection until there is one.
+    #[inline]
+    pub(super) fn enter(&self) -> Entered {
+        match self {
+            Link::WebSocket { session, .. } => session.span().enter(),
+            Link::Other(other) => other.span.enter(),
+        }
     }
 
     pub(super) fn unread(&self) -> u32 {

@@ -1,8 +1,7 @@
 //! The session as its connections and requests see it.
 
 use super::resuming::Late;
-use super::writable::wake_drained;
-use super::{Application, Inner, MAX_RUNNING, Session};
+use super::{Application, DEAF, HAS_TASKS, Inner, MAX_RUNNING, Session};
 use crate::engine::Batch;
 use crate::engine::connection::narrow;
 use crate::pool;
@@ -36,13 +35,14 @@ impl<A: Application> Session<A> {
         inner.engine.heard(now);
         inner.engine.count_received(arrived);
         self.0.attended.store(true, Ordering::Relaxed);
-        inner.deaf = false;
+        self.0.set(DEAF, false);
         A::begin_batch(&inner.rest.state)
     }
 
     /// Notes that the connection is not read until handlers catch up.
     pub(in crate::engine) fn set_deaf(&self) {
-        self.0.inner.lock().deaf = true;
+        let _inner = self.0.inner.lock();
+        self.0.set(DEAF, true);
     }
 
     /// Moves the queued frames to the connection's own queue. The connection is woken for later ones.
@@ -51,19 +51,19 @@ impl<A: Application> Session<A> {
     /// [`set_in_flight`](Session::set_in_flight) tells it.
     pub(in crate::engine) fn transmit(&self, out: &mut Outbound) {
         let mut inner = self.0.inner.lock();
-        if inner.may_leave() {
+        if self.0.may_leave(&inner) {
             inner.engine.take_frames(out);
             pool::reclaim(inner.engine.queue_mut());
         }
         let queued = out.len();
-        let is_settled = queued <= FEW && !inner.has_tasks && !inner.engine.wants_transmit();
+        let is_settled = queued <= FEW && !self.0.has(HAS_TASKS) && !inner.engine.wants_transmit();
         let in_flight = if is_settled { 0 } else { queued };
         inner.engine.set_in_flight(in_flight);
         self.0.attended.store(in_flight > 0, Ordering::Relaxed);
         self.0.in_flight.store(narrow(in_flight), Ordering::Relaxed);
         self.0.set_committed(&inner.engine);
-        if inner.has_tasks {
-            wake_drained(inner);
+        if self.0.has(HAS_TASKS) {
+            self.0.wake_drained(inner);
         }
     }
 
@@ -80,8 +80,8 @@ impl<A: Application> Session<A> {
         self.0.attended.store(true, Ordering::Relaxed);
         self.0.in_flight.store(narrow(bytes), Ordering::Relaxed);
         self.0.set_committed(&inner.engine);
-        if inner.has_tasks {
-            wake_drained(inner);
+        if self.0.has(HAS_TASKS) {
+            self.0.wake_drained(inner);
         }
     }
 
@@ -135,7 +135,7 @@ impl<A: Application> Session<A> {
         let replaced = self.0.begin_wait(&mut inner, waker);
         // In one critical section: otherwise messages that are sent behind a cork could slip out between the
         // check and the taking.
-        let payload = if inner.may_answer() { inner.engine.take_payload() } else { None };
+        let payload = if self.0.may_answer(&inner) { inner.engine.take_payload() } else { None };
         let follow = self.follow(&mut inner);
         drop(inner);
         // Dropping the last waker may drop its task, which may be another connection of this session.
@@ -161,7 +161,7 @@ impl<A: Application> Session<A> {
         let mut inner = self.0.inner.lock();
         let replaced = std::mem::replace(&mut inner.waker, waker.cloned());
         // What was queued before is transmitted in this turn, and what is in flight may be written in it.
-        let is_due = inner.may_leave() && inner.engine.wants_transmit();
+        let is_due = self.0.may_leave(&inner) && inner.engine.wants_transmit();
         self.0.attended.store(is_due || self.in_flight() > 0, Ordering::Relaxed);
         drop(inner);
         // Dropping the last waker may drop its task, which may be another connection of this session.

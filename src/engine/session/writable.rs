@@ -1,6 +1,6 @@
 //! Tasks that wait until the queue of a session is short.
 
-use super::{Application, Inner, SendError, Session};
+use super::{Application, HAS_TASKS, Inner, SendError, Session, Shared};
 use crate::waiters::Waiters;
 use parking_lot::MutexGuard;
 use std::future::poll_fn;
@@ -30,50 +30,52 @@ impl<A: Application> Session<A> {
 
     /// Wakes the tasks that wait until the queue is short, so that they look whether they are still to wait.
     pub(crate) fn wake_waiters(&self) {
-        let woken = self.0.inner.lock().take_tasks();
+        let woken = self.0.take_tasks(&mut self.0.inner.lock());
         woken.into_iter().for_each(Waker::wake);
     }
 }
 
-/// Wakes the tasks that wait until the queue is short, if it is, after releasing the lock.
-#[cold]
-pub(super) fn wake_drained<A: Application>(mut inner: MutexGuard<'_, Inner<A>>) {
-    let drained = inner.take_drained();
-    drop(inner);
-    drained.into_iter().for_each(Waker::wake);
-}
+impl<A: Application> Shared<A> {
+    /// Wakes the tasks that wait until the queue is short, if it is, after releasing the lock.
+    #[cold]
+    pub(super) fn wake_drained(&self, mut inner: MutexGuard<'_, Inner<A>>) {
+        let drained = self.take_drained(&mut inner);
+        drop(inner);
+        drained.into_iter().for_each(Waker::wake);
+    }
 
-impl<A: Application> Inner<A> {
     /// Takes the wakers of the tasks that wait until the queue is short, if it is or the session has ended.
-    pub(super) fn take_drained(&mut self) -> Vec<Waker> {
-        match self.has_tasks && (self.is_drained() || self.engine.closed().is_some()) {
-            true => self.take_tasks(),
+    pub(super) fn take_drained(&self, inner: &mut Inner<A>) -> Vec<Waker> {
+        match self.has(HAS_TASKS) && (inner.is_drained() || inner.engine.closed().is_some()) {
+            true => self.take_tasks(inner),
             false => Vec::new(),
         }
     }
 
-    fn take_tasks(&mut self) -> Vec<Waker> {
-        match self.has_tasks {
-            true => self.with_tasks(Waiters::take),
+    fn take_tasks(&self, inner: &mut Inner<A>) -> Vec<Waker> {
+        match self.has(HAS_TASKS) {
+            true => self.with_tasks(inner, Waiters::take),
             false => Vec::new(),
         }
     }
 
     /// Forgets a task, and returns its waker.
-    fn leave(&mut self, key: &mut Option<u64>) -> Option<Waker> {
+    fn leave(&self, inner: &mut Inner<A>, key: &mut Option<u64>) -> Option<Waker> {
         match key {
-            Some(_) => self.with_tasks(|tasks| tasks.leave(key)),
+            Some(_) => self.with_tasks(inner, |tasks| tasks.leave(key)),
             None => None,
         }
     }
 
     /// Changes the tasks that wait until the queue is short.
-    fn with_tasks<R>(&mut self, f: impl FnOnce(&mut Waiters) -> R) -> R {
-        let result = self.waits.with_tasks(f);
-        self.has_tasks = self.waits.has_tasks();
+    fn with_tasks<R>(&self, inner: &mut Inner<A>, f: impl FnOnce(&mut Waiters) -> R) -> R {
+        let result = inner.waits.with_tasks(f);
+        self.set(HAS_TASKS, inner.waits.has_tasks());
         result
     }
+}
 
+impl<A: Application> Inner<A> {
     fn is_drained(&self) -> bool {
         self.engine.queued() <= self.engine.config().low_water()
     }
@@ -88,12 +90,13 @@ struct Waiting<'a, A: Application> {
 
 impl<A: Application> Waiting<'_, A> {
     fn poll(&mut self, cx: &Context<'_>, is_wanted: impl Fn() -> bool) -> Poll<bool> {
-        let mut inner = self.session.0.inner.lock();
+        let shared = &self.session.0;
+        let mut inner = shared.inner.lock();
         let is_over = inner.engine.closed().is_some() || !is_wanted();
         let is_ready = is_over || inner.is_drained();
         let replaced = match is_ready {
-            true => inner.leave(&mut self.key),
-            false => inner.with_tasks(|tasks| tasks.wait(cx, &mut self.key)),
+            true => shared.leave(&mut inner, &mut self.key),
+            false => shared.with_tasks(&mut inner, |tasks| tasks.wait(cx, &mut self.key)),
         };
         drop(inner);
         drop(replaced);
@@ -104,7 +107,8 @@ impl<A: Application> Waiting<'_, A> {
 impl<A: Application> Drop for Waiting<'_, A> {
     fn drop(&mut self) {
         if self.key.is_some() {
-            let left = self.session.0.inner.lock().leave(&mut self.key);
+            let shared = &self.session.0;
+            let left = shared.leave(&mut shared.inner.lock(), &mut self.key);
             drop(left);
         }
     }

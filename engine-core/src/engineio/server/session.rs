@@ -27,7 +27,7 @@ use crate::engineio::transport::Transport;
 use crate::engineio::version::{BinaryForm, Opening, Version};
 use crate::outbound::Outbound;
 use crate::time::Time;
-use crate::websocket::Deflate;
+use crate::websocket::{Deflate, Window};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use backlog::Backlog;
@@ -89,8 +89,8 @@ enum State {
 /// A session over a connection that stays open.
 #[derive(Debug)]
 struct Streaming {
-    /// Two parts of the [`framing`](Streaming::framing), which together would take more memory.
-    deflate: Option<Deflate>,
+    /// What the [`framing`](Streaming::framing) needs besides the settings of the server, as every session has one.
+    window: Option<Window>,
     form: BinaryForm,
     /// The frames to send.
     queue: Outbound,
@@ -102,13 +102,26 @@ struct Streaming {
 
 impl Streaming {
     fn new(framing: Framing, queue: Outbound, parked: bool) -> Streaming {
+        let mut streaming = Streaming { window: None, form: BinaryForm::Plain, queue, in_flight: 0, parked };
+        streaming.set_framing(framing);
+        streaming
+    }
+
+    fn set_framing(&mut self, framing: Framing) {
         let Framing::WebSocket(deflate, form) = framing;
-        Streaming { deflate, form, queue, in_flight: 0, parked }
+        (self.window, self.form) = (deflate.map(Deflate::window), form);
     }
 
     #[inline]
-    fn framing(&self) -> Framing {
-        Framing::WebSocket(self.deflate, self.form)
+    fn framing(&self, config: &Config) -> Framing {
+        let deflate = self.window.and_then(|window| window.with(config.per_message_deflate));
+        Framing::WebSocket(deflate, self.form)
+    }
+
+    /// Returns the framing of what is not to be compressed.
+    #[inline]
+    fn plain_framing(&self) -> Framing {
+        Framing::of(self.form)
     }
 
     fn queued(&self) -> usize {
@@ -160,7 +173,9 @@ impl State {
     fn push_control(&mut self, packet: &[u8]) {
         match self {
             State::Polling(polling) => polling.payload.push_control(packet),
-            State::Streaming(streaming) => streaming.framing().push_control(&mut streaming.queue, packet),
+            State::Streaming(streaming) => {
+                streaming.plain_framing().push_control(&mut streaming.queue, packet)
+            }
         }
     }
 }

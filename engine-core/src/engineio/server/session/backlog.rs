@@ -3,8 +3,7 @@
 use super::sending::Budget;
 use super::{SendError, Session, State};
 use crate::engineio::frames::Frames;
-use crate::engineio::server::config::WhenFull;
-use crate::websocket::DeflatePool;
+use crate::engineio::server::config::{Config, WhenFull};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use bytes::Bytes;
@@ -117,13 +116,16 @@ impl Backlog {
 
 impl State {
     /// Returns the messages as they stand in the queue.
-    pub(super) fn form(&self, frames: &mut Frames, compress: bool, pool: &DeflatePool) -> Bytes {
+    pub(super) fn form(&self, frames: &mut Frames, compress: bool, config: &Config) -> Bytes {
         match self {
             State::Polling(_) => frames.payload().clone(),
-            State::Streaming(streaming) => match compress {
-                true => frames.frames(streaming.framing(), pool).clone(),
-                false => frames.frames(streaming.framing().uncompressed(), pool).clone(),
-            },
+            State::Streaming(streaming) => {
+                let framing = match compress {
+                    true => streaming.framing(config),
+                    false => streaming.plain_framing(),
+                };
+                frames.frames(framing, &config.deflate_pool).clone()
+            }
         }
     }
 
@@ -160,7 +162,7 @@ impl Session {
         }
         let messages = match self.is_resumable() {
             true => Messages::Unformed { frames: Box::new(frames.clone()), compress },
-            false => Messages::Formed(self.state.form(frames, compress, &self.config.deflate_pool)),
+            false => Messages::Formed(self.state.form(frames, compress, &self.config)),
         };
         let unit = Unit { messages, may_drop };
         let queued = self.queued();

@@ -241,7 +241,7 @@ impl Session {
             }
             State::Polling(polling) => (polling.payload.text().len(), frames.payload().len() + 1),
             State::Streaming(streaming) => {
-                (streaming.queued(), self.state.form(frames, compress, &self.config.deflate_pool).len())
+                (streaming.queued(), self.state.form(frames, compress, &self.config).len())
             }
         };
         budget.admit(queued, len)?;
@@ -258,7 +258,7 @@ impl Session {
         }
         let framed = match &self.state {
             State::Polling(_) => None,
-            State::Streaming(_) => Some(self.state.form(frames, compress, &self.config.deflate_pool)),
+            State::Streaming(_) => Some(self.state.form(frames, compress, &self.config)),
         };
         match (&mut self.state, framed) {
             (State::Streaming(streaming), Some(bytes)) => streaming.queue.push(bytes),

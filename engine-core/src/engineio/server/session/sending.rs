@@ -54,10 +54,10 @@ impl Session {
         let budget = self.budget();
         match &mut self.state {
             State::Streaming(streaming) => {
-                budget.admit(streaming.queued(), streaming.framing().len(parts.clone()))?;
+                budget.admit(streaming.queued(), streaming.plain_framing().len(parts.clone()))?;
                 let framing = match flags.compress {
-                    true => streaming.framing(),
-                    false => streaming.framing().uncompressed(),
+                    true => streaming.framing(&self.config),
+                    false => streaming.plain_framing(),
                 };
                 framing.write(&mut streaming.queue, parts, &self.config.deflate_pool);
             }
@@ -100,10 +100,13 @@ impl Session {
         let budget = self.budget();
         match &mut self.state {
             State::Streaming(streaming) => {
-                let frames = match streaming.framing() {
-                    framing if framing.is_default() => frames.shared(),
-                    framing if flags.compress => frames.frames(framing, &self.config.deflate_pool),
-                    framing => frames.frames(framing.uncompressed(), &self.config.deflate_pool),
+                let framing = match flags.compress {
+                    true => streaming.framing(&self.config),
+                    false => streaming.plain_framing(),
+                };
+                let frames = match framing.is_default() {
+                    true => frames.shared(),
+                    false => frames.frames(framing, &self.config.deflate_pool),
                 };
                 budget.admit(streaming.queued(), frames.len())?;
                 streaming.queue.push(frames.clone());

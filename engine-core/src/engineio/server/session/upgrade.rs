@@ -59,10 +59,14 @@ impl Session {
     }
 
     /// Compresses messages from now on, as was negotiated for the WebSocket connection: the session's or the one that is
-    /// being tried. Call this when that connection begins.
+    /// being tried. Call this when that connection begins. `agreed` is what was made of
+    /// [`Config::per_message_deflate`](crate::engineio::server::Config::per_message_deflate); without that setting, nothing is
+    /// compressed.
     pub fn set_deflate(&mut self, agreed: Deflate) {
         match &mut self.state {
-            State::Streaming(streaming) => streaming.deflate = Some(agreed),
+            State::Streaming(streaming) => {
+                streaming.set_framing(streaming.plain_framing().compressed(agreed))
+            }
             State::Polling(polling) => {
                 if let Some(probe) = &mut polling.probe {
                     probe.framing = probe.framing.compressed(agreed);

@@ -13,7 +13,7 @@ use smol_str::SmolStr;
 use sockeye_core::socketio::{Rooms, Target};
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The number of members that are processed before other threads may take the lock.
 pub(super) const BATCH: usize = 64;
@@ -41,8 +41,8 @@ pub(super) struct Member {
     joined: Option<Box<Vec<Link>>>,
     /// The index of the member in the list of all.
     index: u32,
-    /// The number of the last pass that visited the member.
-    visited: AtomicU64,
+    /// The number of the last pass that visited the member, or 0.
+    visited: AtomicU32,
 }
 
 struct Room {
@@ -61,7 +61,8 @@ struct Link {
 
 /// The state of a visit to all members that a target selects: see [`Members::visit`].
 pub(super) struct Pass {
-    number: u64,
+    /// In four bytes, because each member has one. It is not 0.
+    number: u32,
     /// The index of the room in the target.
     room: usize,
     /// The number of members at the start of the room's list that were not visited, if the others were.
@@ -70,8 +71,8 @@ pub(super) struct Pass {
 
 impl Pass {
     /// Begins a pass. Of two passes through a namespace, the second has the higher number, and begins after the first has
-    /// ended.
-    pub(super) fn new(number: u64) -> Pass {
+    /// ended; or [`forget_passes`](Members::forget_passes) was called in between.
+    pub(super) fn new(number: u32) -> Pass {
         Pass { number, room: 0, rest: None }
     }
 
@@ -98,7 +99,7 @@ impl Members {
             }
         }
         let index = index_of(self.all.len());
-        let member = || Member { socket, joined: None, index, visited: AtomicU64::new(0) };
+        let member = || Member { socket, joined: None, index, visited: AtomicU32::new(0) };
         let (at, is_new) =
             self.members.find_or_insert(hash_id(&id), |member| member.socket.id() == id, member);
         debug_assert!(is_new, "the ids of sockets are unique");
@@ -280,6 +281,11 @@ impl Members {
             (pass.room, pass.rest) = (pass.room + 1, None);
         }
         true
+    }
+
+    /// Forgets the numbers of all passes, of which none is in progress.
+    pub(super) fn forget_passes(&self) {
+        self.all.iter().for_each(|at| self.members[*at].visited.store(0, Ordering::Relaxed));
     }
 
     /// Returns the connected socket with an id.

@@ -5,7 +5,7 @@ use super::members::{Member, Members, Pass};
 use super::namespace::Namespace;
 use super::recovery::{Memory, Recorded};
 use super::wakes;
-use parking_lot::{MutexGuard, RwLockReadGuard};
+use parking_lot::{MutexGuard, RwLock, RwLockReadGuard};
 use sockeye_core::engineio::Frames;
 use sockeye_core::socketio::Target;
 
@@ -37,9 +37,14 @@ impl Order {
         Order { memory, ..Order::default() }
     }
 
-    fn begin(&mut self) -> (u64, Pass) {
+    fn begin(&mut self, members: &RwLock<Members>) -> (u64, Pass) {
         self.number += 1;
-        (self.number, Pass::new(self.number))
+        if self.number.is_multiple_of(1 << 32) {
+            // The low half, which members keep, begins again.
+            members.read().forget_passes();
+            self.number += 1;
+        }
+        (self.number, Pass::new(self.number as u32))
     }
 
     fn take_completed(&mut self, number: u64) -> Option<Box<Cast>> {
@@ -52,7 +57,7 @@ impl Namespace {
     /// Calls `f` with each connected socket that a target selects, in batches.
     pub(super) fn visit(&self, target: &Target, mut f: impl FnMut(&Members, &Member)) {
         let mut order = self.order();
-        let (_, mut pass) = order.begin();
+        let (_, mut pass) = order.begin(&self.0.members);
         self.visit_rest(target, &mut pass, &mut f);
     }
 
@@ -78,7 +83,7 @@ impl Namespace {
     }
 
     fn cast_in_order(&self, mut order: MutexGuard<'_, Order>, target: &Target, mut cast: Cast) -> Cast {
-        let (number, mut pass) = order.begin();
+        let (number, mut pass) = order.begin(&self.0.members);
         if self.0.members.read().visit(target, &mut pass, |member| cast.send(&member.socket)) {
             return cast;
         }
@@ -106,6 +111,42 @@ impl Namespace {
         let mut members = self.0.members.read();
         while !members.visit(target, pass, |member| f(&members, member)) {
             RwLockReadGuard::bump(&mut members);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::engine::Connection;
+    use crate::server::{App, Server};
+    use sockeye_core::Time;
+    use sockeye_core::host::{Host, Peer};
+    use sockeye_core::protocol::Protocol;
+    use sockeye_core::websocket::{Opcode, write_frame};
+
+    /// Connects a client, and returns its connection.
+    fn connect(io: &Server) -> Connection<App> {
+        let mut connection = io.accept(Time::ZERO, Peer::default());
+        let mut input = b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
+            Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            .to_vec();
+        write_frame(&mut input, Opcode::Text, b"40", Some([0; 4]));
+        connection.handle_data(Time::ZERO, &mut input);
+        connection
+    }
+
+    #[test]
+    fn no_member_is_left_out_after_the_numbers_of_passes_have_begun_again() {
+        // The low half of the number of its last pass, which the first member keeps, comes again after one of these counts.
+        for passes in 0..6 {
+            let io = Server::new();
+            let _clients = [connect(&io), connect(&io)];
+            let last = io.sockets().remove(0);
+            (0..2).for_each(|_| assert_eq!(io.emit("all", ()).sent, 2));
+            io.of("/").order().number = u64::from(u32::MAX);
+            let room = last.id();
+            (0..passes).for_each(|_| assert_eq!(io.to(room.as_str()).emit("one", ()).sent, 1));
+            assert_eq!(io.emit("all", ()).sent, 2, "after {passes} more");
         }
     }
 }

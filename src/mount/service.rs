@@ -55,7 +55,7 @@ pub struct NotFound;
 pub(super) struct Shared<M: Mount> {
     pub(super) server: M,
     driver: Driver<M>,
-    runtime: OnceLock<Arc<dyn Runtime>>,
+    runtime: OnceLock<ThinRuntime>,
     /// The runtime was set explicitly, so requests may arrive in another one.
     is_chosen: AtomicBool,
 }
@@ -67,8 +67,11 @@ pub(crate) struct Driver<M: Mount> {
     /// Keeps the time of a server until the server is gone.
     pub(crate) keep_time: fn(Weak<M>, Arc<dyn Runtime>) -> BoxFuture<()>,
     /// Starts a connection over a stream from hyper. Called inside of the runtime.
-    pub(crate) start: fn(Upgraded, M::Connection, Arc<dyn Runtime>),
+    pub(crate) start: fn(Upgraded, M::Connection, ThinRuntime),
 }
+
+/// A runtime behind a thin pointer: a task with it is smaller.
+pub(crate) type ThinRuntime = Arc<Arc<dyn Runtime>>;
 
 /// Returns the server as long as it exists.
 pub(crate) type Weak<M> = Box<dyn Fn() -> Option<engine::Server<<M as Mount>::Application>> + Send + Sync>;
@@ -226,18 +229,18 @@ impl<M: Mount> Shared<M> {
     }
 
     /// Returns the runtime: the one that was set, or else the one in which this is first called.
-    pub(super) fn runtime(&self) -> &Arc<dyn Runtime> {
+    pub(super) fn runtime(&self) -> &ThinRuntime {
         self.start(self.driver.current)
     }
 
     /// Returns the runtime. The first call sets it, and starts to keep the server's time.
-    fn start(&self, runtime: impl FnOnce() -> Arc<dyn Runtime>) -> &Arc<dyn Runtime> {
+    fn start(&self, runtime: impl FnOnce() -> Arc<dyn Runtime>) -> &ThinRuntime {
         self.runtime.get_or_init(|| {
             let runtime = self.server.attach(runtime());
             let weak = Arc::downgrade(&self.server.engine().0);
             let host = Box::new(move || weak.upgrade().map(engine::Server));
             runtime.spawn((self.driver.keep_time)(host, runtime.clone()));
-            runtime
+            Arc::new(runtime)
         })
     }
 }

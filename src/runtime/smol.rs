@@ -64,7 +64,7 @@ pub fn layer<M: Mount>(server: M) -> Layer<M> {
     let driver = Driver {
         current: || Arc::new(Smol::new()),
         keep_time: |host, runtime| Box::pin(keep_time(host, runtime)),
-        start: start_upgraded,
+        start: |upgraded, connection, runtime| start_upgraded(upgraded, connection, (*runtime).clone()),
     };
     Layer::new(server, driver)
 }

@@ -594,10 +594,8 @@ impl<A: Application> Shared<A> {
     fn attend(&self, inner: &Inner<A>) -> Option<Waker> {
         // The end is signalled even during a turn: the connection may be past its look at the queue, and the
         // session is forgotten after this.
-        let closed = inner.engine.closed().is_some();
-        if !inner.engine.wants_transmit()
-            || (!closed && (self.attended.load(Ordering::Relaxed) || self.corks() > 0))
-        {
+        let is_held = || self.attended.load(Ordering::Relaxed) || self.corks() > 0;
+        if !inner.engine.wants_transmit() || inner.engine.closed().is_none() && is_held() {
             return None;
         }
         self.attended.store(true, Ordering::Relaxed);

@@ -56,13 +56,14 @@ impl<A: Application> Session<A> {
             pool::reclaim(inner.engine.queue_mut());
         }
         let queued = out.len();
-        let is_settled = queued <= FEW && !self.0.has(HAS_TASKS) && !inner.engine.wants_transmit();
+        let has_tasks = self.0.has(HAS_TASKS);
+        let is_settled = queued <= FEW && !has_tasks && !inner.engine.wants_transmit();
         let in_flight = if is_settled { 0 } else { queued };
         inner.engine.set_in_flight(in_flight);
         self.0.attended.store(in_flight > 0, Ordering::Relaxed);
         self.0.in_flight.store(narrow(in_flight), Ordering::Relaxed);
         self.0.set_committed(&inner.engine);
-        if self.0.has(HAS_TASKS) {
+        if has_tasks {
             self.0.wake_drained(inner);
         }
     }

@@ -46,7 +46,8 @@ pub enum ClusterEvent {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// Messages of other servers were ignored, because they cannot be read. Reported at most once per second.
+    /// Messages of other servers were ignored, because they cannot be read, or exceed a
+    /// [limit](crate::cluster::ClusterLimits). Reported at most once per second.
     #[non_exhaustive]
     MessageIgnored {
         /// The reason of the last one.

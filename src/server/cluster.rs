@@ -3,6 +3,7 @@
 mod adapter;
 mod asking;
 mod emitter;
+mod ignored;
 mod incoming;
 mod link;
 mod lookup;

@@ -107,7 +107,9 @@ impl Namespace {
     /// [`Args`](crate::Args), [`Event`](crate::extract::Event), [`AckSender`](crate::extract::AckSender),
     /// [`State`](crate::extract::State), [`Namespace`] and [`Server`]. Its return value is the answer, if the other server
     /// waits for one; of several handlers, that of the first that can be called. It cannot be removed, and must not
-    /// capture a handle of the namespace or the server, which would then never end.
+    /// capture a handle of the namespace or the server, which would then never end. A handler that blocks holds up
+    /// everything that other servers send: see
+    /// [`ClusterLimits::max_unhandled`](crate::cluster::ClusterLimits::max_unhandled).
     ///
     /// ```
     /// use sockeye::Server;

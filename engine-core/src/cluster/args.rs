@@ -85,6 +85,10 @@ pub(super) fn share(buffer: &Bytes, part: &[u8]) -> Bytes {
     }
 }
 
+/// The size of buffers of many messages: see [`BusReceiver::handle_message`](super::BusReceiver::handle_message). A value that is
+/// larger was read into one for it.
+const LARGE: usize = 64 << 10;
+
 /// A checked value that shares the memory of its message.
 #[derive(Clone, PartialEq, Eq)]
 struct Shared {
@@ -100,6 +104,18 @@ impl Shared {
     fn raw(&self) -> Raw<'_> {
         Raw::checked(&self.bytes, self.is_json)
     }
+
+    /// Moves the value into memory of its own.
+    fn detach(&mut self) {
+        self.bytes = Bytes::copy_from_slice(&self.bytes);
+    }
+
+    /// Moves the value into memory of its own, unless it is most of what it shares memory with.
+    fn detach_if_small(&mut self) {
+        if self.bytes.len() < LARGE {
+            self.detach();
+        }
+    }
 }
 
 /// An event that another node has sent: its name and its arguments, in the form in which they came over the bus.
@@ -112,6 +128,15 @@ pub struct BusEvent(Shared);
 impl BusEvent {
     pub(super) fn new(buffer: &Bytes, list: Raw<'_>) -> BusEvent {
         BusEvent(Shared::new(buffer, list))
+    }
+
+    /// Returns the number of bytes that it has in the message.
+    pub(super) fn len(&self) -> usize {
+        self.0.bytes.len()
+    }
+
+    pub(super) fn detach_if_small(&mut self) {
+        self.0.detach_if_small();
     }
 
     /// Returns the name of the event. A number becomes its digits.
@@ -152,7 +177,7 @@ impl BusEvent {
 
 impl fmt::Debug for BusEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "BusEvent({:?}, {} bytes)", self.name(), self.0.bytes.len())
+        write!(f, "BusEvent({:?}, {} bytes)", self.name(), self.len())
     }
 }
 
@@ -187,10 +212,18 @@ impl BusValue {
     }
 
     /// Returns the same value in memory of its own.
-    pub fn detach(self) -> BusValue {
-        BusValue(
-            self.0.map(|Shared { bytes, is_json }| Shared { bytes: Bytes::copy_from_slice(&bytes), is_json }),
-        )
+    pub fn detach(mut self) -> BusValue {
+        self.0.iter_mut().for_each(Shared::detach);
+        self
+    }
+
+    pub(super) fn detach_if_small(&mut self) {
+        self.0.iter_mut().for_each(Shared::detach_if_small);
+    }
+
+    /// Returns the number of bytes that it has in the message.
+    pub(super) fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |shared| shared.bytes.len())
     }
 
     pub(super) fn bytes(&self) -> Option<&Bytes> {
@@ -221,7 +254,7 @@ impl BusValue {
 
 impl fmt::Debug for BusValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "BusValue({} bytes)", self.0.as_ref().map_or(0, |shared| shared.bytes.len()))
+        write!(f, "BusValue({} bytes)", self.len())
     }
 }
 

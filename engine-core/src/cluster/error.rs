@@ -58,6 +58,15 @@ pub enum BusError {
     /// its sender has announced.
     #[error("a server of the cluster has sent too many answers to a request")]
     TooManyAnswers,
+    /// So much has come that the server has not handled yet: see
+    /// [`ClusterLimits::max_unhandled`](super::ClusterLimits::max_unhandled).
+    #[error(
+        "more than {limit} bytes of messages of other servers have not been handled: does a handler block?"
+    )]
+    Unhandled {
+        /// The limit, in bytes.
+        limit: usize,
+    },
 }
 
 /// The reason why a request was not sent to the other nodes.
@@ -68,6 +77,15 @@ pub enum ClusterError {
     #[error("{limit} requests to other servers are waiting already: wait for some of them")]
     Full {
         /// The limit.
+        limit: usize,
+    },
+    /// So much has come from other nodes that the server has not handled yet: see
+    /// [`ClusterLimits::max_unhandled`](super::ClusterLimits::max_unhandled).
+    #[error(
+        "more than {limit} bytes of messages of other servers have not been handled: does a handler block?"
+    )]
+    Unhandled {
+        /// The limit, in bytes.
         limit: usize,
     },
     /// The namespace has not been [added](super::Cluster::add_namespace).

@@ -184,6 +184,19 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// Lets it keep only a little more memory than it needs.
+    pub(super) fn detach(&mut self) {
+        match self {
+            Event::Broadcast { event, .. } | Event::ServerSide { event, .. } => event.detach_if_small(),
+            Event::Answer { value, .. } | Event::Sockets { sockets: BusSockets(value), .. } => {
+                value.detach_if_small();
+            }
+            _ => {}
+        }
+    }
+}
+
 /// Something that the bus has to do. The order of messages matters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -295,6 +308,11 @@ impl BusSockets {
     /// Returns the same sockets in memory of their own.
     pub fn detach(self) -> BusSockets {
         BusSockets(self.0.detach())
+    }
+
+    /// Returns the number of bytes that they have in the message.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// Returns the sockets. Those without an id are left out.

@@ -19,6 +19,9 @@ pub struct ClusterLimits {
     pub max_requests: usize,
     /// Maximum number of answers that clients of other nodes may give to one broadcast. Default: 1,000,000.
     pub max_answers: usize,
+    /// Maximum size of what other nodes have sent and the server has not handled yet, in bytes, about. While there is more,
+    /// because a handler blocks, messages that ask for something are ignored, and no request can be sent. Default: 64 MiB.
+    pub max_unhandled: usize,
 }
 
 impl Default for ClusterLimits {
@@ -30,6 +33,7 @@ impl Default for ClusterLimits {
             max_nodes: 1000,
             max_requests: 10_000,
             max_answers: 1_000_000,
+            max_unhandled: 64 * 1024 * 1024,
         }
     }
 }

@@ -9,6 +9,7 @@ use super::message::EMITTER;
 use super::nodes::Nodes;
 use super::requests::Requests;
 use super::sessions::Recovering;
+use super::unhandled::Unhandled;
 use super::writer::Writer;
 use crate::socketio::recovery::StreamPosition;
 use crate::time::earliest;
@@ -107,7 +108,7 @@ pub struct Cluster {
     /// The position of the last entry that was read of each stream.
     pub(super) offsets: BTreeMap<SmolStr, StreamPosition>,
     pub(super) recovering: Recovering,
-    pub(super) events: VecDeque<Event>,
+    pub(super) events: Unhandled,
     pub(super) commands: VecDeque<Command>,
     /// When the first namespace needs a heartbeat, or earlier.
     next_beat: Option<Time>,
@@ -135,7 +136,7 @@ impl Cluster {
             requests: Requests::default(),
             offsets: BTreeMap::new(),
             recovering: Recovering::default(),
-            events: VecDeque::new(),
+            events: Unhandled::default(),
             commands: VecDeque::new(),
             next_beat: None,
             next_sweep: None,
@@ -175,7 +176,9 @@ impl Cluster {
 
     /// Takes the next event for the server.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let event = self.events.pop()?;
+        self.tell_gaps();
+        Some(event)
     }
 
     /// Returns whether an event waits.
@@ -216,6 +219,7 @@ impl Cluster {
             self.send(now, namespace, clustered::ADAPTER_CLOSE, Data::None);
         }
         self.namespaces.remove(namespace);
+        self.recovering.forget(namespace);
         let dialect = &self.config.dialect;
         self.commands.extend(dialect.watched(namespace, &self.uid).map(Command::Unwatch));
         if let Some(stream) = dialect.stream(namespace)
@@ -276,7 +280,7 @@ impl Cluster {
     /// Afterwards the next deadline is later than `now`.
     pub fn handle_timeout(&mut self, now: Time) {
         while let Some(finished) = self.requests.take_expired(now) {
-            self.events.push_back(finished);
+            self.events.push(finished);
         }
         if self.next_sweep.is_some_and(|at| at <= now) {
             self.sweep(now);
@@ -297,7 +301,7 @@ impl Cluster {
         }
         for (namespace, node) in lost {
             self.forget_node(&namespace, &node);
-            self.events.push_back(Event::NodeLost { namespace, node });
+            self.events.push(Event::NodeLost { namespace, node });
         }
         self.arm_sweep();
     }
@@ -365,7 +369,19 @@ impl Cluster {
         if !self.namespaces.contains_key(namespace) {
             return Err(ClusterError::UnknownNamespace);
         }
-        if self.requests.len() >= limit { Err(ClusterError::Full { limit }) } else { Ok(()) }
+        if self.requests.len() >= limit {
+            return Err(ClusterError::Full { limit });
+        }
+        // The end of each is an event.
+        match self.is_behind() {
+            true => Err(ClusterError::Unhandled { limit: self.config.limits.max_unhandled }),
+            false => Ok(()),
+        }
+    }
+
+    /// Returns whether the server has to handle events before there may be more.
+    pub(super) fn is_behind(&self) -> bool {
+        self.events.waiting() > self.config.limits.max_unhandled
     }
 
     pub(super) fn publish(&mut self, channel: Channel, message: Bytes) {

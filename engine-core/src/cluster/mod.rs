@@ -31,6 +31,7 @@ mod receive;
 mod requests;
 mod send;
 mod sessions;
+mod unhandled;
 mod writer;
 
 pub use args::{BusEvent, BusValue, PublishedArgs};

@@ -51,7 +51,10 @@ impl Cluster {
             }
             Content::Goodbye => self.handle_goodbye(namespace, uid),
             Content::Elsewhere => {}
-            Content::Asked(event) => self.events.push_back(event),
+            _ if self.is_behind() => {
+                return Err(BusError::Unhandled { limit: self.config.limits.max_unhandled });
+            }
+            Content::Asked(event) => self.events.push(event),
             content => return self.handle_answer(namespace, uid, content),
         }
         Ok(())
@@ -87,7 +90,12 @@ impl Cluster {
             self.tell_read(namespace, position);
         }
         let handled = match message {
-            Ok(Some(message)) => self.handle_decoded(now, message),
+            Ok(Some(message)) => {
+                if matches!(message.content, Content::Asked(_)) && self.is_behind() {
+                    self.note_gap(&message.namespace, position);
+                }
+                self.handle_decoded(now, message)
+            }
             other => other.map(|_| ()),
         };
         self.tell_reached(stream, position);
@@ -115,7 +123,9 @@ impl Cluster {
         uid: Option<SmolStr>,
         is_initial: bool,
     ) -> Result<(), BusError> {
-        let limit = self.config.limits.max_nodes;
+        // A new node is an event, too. It is noted by one of its next heartbeats.
+        let is_behind = self.is_behind();
+        let limit = if is_behind { 0 } else { self.config.limits.max_nodes };
         let Some(node) = uid.filter(|uid| uid != EMITTER) else { return Ok(()) };
         let Some(space) = self.namespaces.get_mut(&namespace) else { return Ok(()) };
         let heard = space.nodes.beat(now, &node, limit);
@@ -124,10 +134,11 @@ impl Cluster {
         }
         match heard {
             Heard::Known => Ok(()),
+            Heard::Full if is_behind => Err(BusError::Unhandled { limit: self.config.limits.max_unhandled }),
             Heard::Full => Err(BusError::TooManyNodes { limit }),
             Heard::New => {
                 self.next_sweep = earliest(self.next_sweep, Some(now + self.config.heartbeat_timeout));
-                self.events.push_back(Event::NodeJoined { namespace, node });
+                self.events.push(Event::NodeJoined { namespace, node });
                 Ok(())
             }
         }
@@ -138,7 +149,7 @@ impl Cluster {
         let was_known = self.namespaces.get_mut(&namespace).is_some_and(|space| space.nodes.remove(&node));
         self.forget_node(&namespace, &node);
         if was_known {
-            self.events.push_back(Event::NodeLeft { namespace, node });
+            self.events.push(Event::NodeLeft { namespace, node });
         }
     }
 

@@ -12,7 +12,7 @@ use super::writer::Writer;
 use super::{clustered, dialect};
 use crate::socketio::recovery::StreamPosition;
 use crate::socketio::{OwnedArgs, Target};
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -150,6 +150,15 @@ pub(super) struct Recovering {
     pub(super) is_on: bool,
     /// What waits for a position of a stream: the request, the stream, the namespace and the position.
     reaching: VecDeque<(RequestId, SmolStr, SmolStr, StreamPosition)>,
+    /// The namespaces of which the server does not know yet that entries up to a position may be lost.
+    gaps: BTreeMap<SmolStr, StreamPosition>,
+}
+
+impl Recovering {
+    /// Forgets a namespace that is no longer part of the cluster.
+    pub(super) fn forget(&mut self, namespace: &str) {
+        self.gaps.remove(namespace);
+    }
 }
 
 impl Cluster {
@@ -189,16 +198,20 @@ impl Cluster {
     }
 
     /// Waits until the stream of a namespace was read up to a position. [`Event::Reached`] follows; to wait no longer, call
-    /// [`cancel`](Cluster::cancel).
+    /// [`cancel`](Cluster::cancel). Returns `None` if that cannot be known, or if more than
+    /// [`ClusterLimits::max_unhandled`] waits for the server.
     pub fn reach(&mut self, namespace: &str, position: StreamPosition) -> Option<RequestId> {
         let stream = self.config.dialect.stream(namespace)?.name;
         let last = *self.offsets.get(&stream)?;
+        if self.is_behind() {
+            return None;
+        }
         let request = RequestId(self.new_id());
         let namespace = SmolStr::from(namespace);
         match last >= position {
             true => {
                 let event = Event::Reached { request: request.clone(), namespace, position: last };
-                self.events.push_back(event);
+                self.events.push(event);
             }
             false => {
                 self.recovering.reaching.push_back((request.clone(), stream, namespace, position));
@@ -217,8 +230,9 @@ impl Cluster {
     /// Tells that an entry was read that is no broadcast, such as a heartbeat: clients of a quiet namespace are known to have
     /// missed nothing before it.
     pub(super) fn tell_read(&mut self, namespace: SmolStr, position: StreamPosition) {
-        if self.recovering.is_on && self.namespaces.contains_key(&namespace) {
-            self.events.push_back(Event::StreamRead { namespace, position });
+        // The next one tells the same.
+        if self.recovering.is_on && self.namespaces.contains_key(&namespace) && !self.is_behind() {
+            self.events.push(Event::StreamRead { namespace, position });
         }
     }
 
@@ -226,15 +240,36 @@ impl Cluster {
         if self.recovering.reaching.is_empty() {
             return;
         }
-        let events = &mut self.events;
+        let mut reached = Vec::new();
         self.recovering.reaching.retain(|(request, waiting, namespace, at)| {
             let is_reached = waiting == stream && *at <= position;
             if is_reached {
-                let (request, namespace) = (request.clone(), namespace.clone());
-                events.push_back(Event::Reached { request, namespace, position });
+                reached.push((request.clone(), namespace.clone()));
             }
             !is_reached
         });
+        for (request, namespace) in reached {
+            if let Some(position) = self.recovering.gaps.remove(&namespace) {
+                self.events.push(Event::StreamBegun { namespace: namespace.clone(), position });
+            }
+            self.events.push(Event::Reached { request, namespace, position });
+        }
+    }
+
+    /// Notes that the entries of a namespace up to a position may be lost for the server.
+    pub(super) fn note_gap(&mut self, namespace: &SmolStr, position: StreamPosition) {
+        if self.recovering.is_on && self.namespaces.contains_key(namespace) {
+            self.recovering.gaps.insert(namespace.clone(), position);
+        }
+    }
+
+    /// Tells the server of gaps, unless too much waits for it: many of them in a row are told as one.
+    pub(super) fn tell_gaps(&mut self) {
+        if !self.recovering.gaps.is_empty() && !self.is_behind() {
+            let gaps = core::mem::take(&mut self.recovering.gaps);
+            let begun = |(namespace, position)| Event::StreamBegun { namespace, position };
+            self.events.extend(gaps.into_iter().map(begun));
+        }
     }
 
     /// Notes that a stream is read from behind `offset` on, for the first time or after entries may have been lost.
@@ -246,22 +281,23 @@ impl Cluster {
         let Some(last) = self.offsets.get_mut(stream) else { return Ok(()) };
         let position = position.max(*last);
         *last = position;
-        let (stream, names) = (SmolStr::from(stream), self.namespaces.keys().cloned().collect::<Vec<_>>());
-        let names = names
-            .into_iter()
-            .filter(|name| self.config.dialect.stream(name).is_some_and(|it| it.name == stream));
         if self.recovering.is_on {
-            self.events.extend(names.map(|namespace| Event::StreamBegun { namespace, position }));
+            let dialect = &self.config.dialect;
+            let is_in = |name: &&SmolStr| dialect.stream(name).is_some_and(|it| it.name == stream);
+            let names: Vec<_> = self.namespaces.keys().filter(is_in).cloned().collect();
+            names.iter().for_each(|namespace| self.note_gap(namespace, position));
+            self.tell_gaps();
         }
-        self.tell_reached(&stream, position);
+        self.tell_reached(stream, position);
         Ok(())
     }
 
     /// Adds a stream of a namespace, and tells from where on it is read, if that is known.
     pub(super) fn begin_stream(&mut self, namespace: &SmolStr, stream: &SmolStr) {
         let position = *self.offsets.entry(stream.clone()).or_default();
-        if self.recovering.is_on && position > StreamPosition::default() {
-            self.events.push_back(Event::StreamBegun { namespace: namespace.clone(), position });
+        if position > StreamPosition::default() {
+            self.note_gap(namespace, position);
+            self.tell_gaps();
         }
     }
 }

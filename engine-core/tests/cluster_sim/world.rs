@@ -423,8 +423,8 @@ impl World {
             while node.cluster.poll_command().is_some() {}
             assert_eq!((node.cluster.next_deadline(), node.cluster.poll_event()), (None, None));
             let empty = "namespaces: {}, requests: Requests { by_id: {}, by_deadline: {} }, offsets: {}, \
-                         recovering: Recovering { is_on: false, reaching: [] }, events: [], \
-                         commands: [], next_beat: None, next_sweep: None }";
+                         recovering: Recovering { is_on: false, reaching: [], gaps: {} }, \
+                         events: Unhandled { events: [], waiting: 0 }, commands: [], next_beat: None, next_sweep: None }";
             let shown = format!("{:?}", node.cluster);
             assert!(shown.ends_with(empty), "{shown}");
         }

@@ -2,6 +2,7 @@
 
 use super::Adapter;
 use super::asking::{Asker, names};
+use super::ignored::Ignored;
 use super::lookup::Slot;
 use super::receiving::Receiving;
 use crate::engine::deadline::Deadline;
@@ -31,9 +32,6 @@ const FLUSH: Duration = Duration::from_secs(1);
 
 /// The maximum number of sockets that are known to be lost by the bus. Of more, nobody is told when they expire.
 const MAX_UNSAVED: usize = 100_000;
-
-/// The time between two reports about messages that cannot be read.
-const REPORT: Duration = Duration::from_secs(1);
 
 /// The link of a server to its cluster. It passes commands of the state machine to the bus, and events to the server.
 ///
@@ -66,7 +64,7 @@ pub(in crate::server) struct State {
     pub(super) lookups: HashMap<RequestId, Arc<Slot>>,
     /// The keys of sockets that the bus could not store. Usually there are none.
     unsaved: HashSet<SmolStr>,
-    /// The deadline of the cluster in the table of the server, which may have moved later.
+    /// The next deadline in the table of the server, which may have moved later.
     timer: Option<(Time, Key)>,
     /// A thread passes a command to the bus.
     is_sending: bool,
@@ -77,9 +75,7 @@ pub(in crate::server) struct State {
     /// The task that waits until no thread passes a command to the bus.
     leaving: Option<Waker>,
     was_connected: bool,
-    /// When messages were reported that cannot be read, and the number of further ones.
-    reported: Option<Time>,
-    ignored: u64,
+    ignored: Ignored,
 }
 
 impl State {
@@ -128,8 +124,7 @@ impl Link {
                 is_leaving: false,
                 leaving: None,
                 was_connected: false,
-                reported: None,
-                ignored: 0,
+                ignored: Ignored::default(),
             }),
             is_behind: AtomicBool::new(false),
             last_mark: AtomicU64::new(0),
@@ -220,9 +215,10 @@ impl Link {
         driver.into_iter().chain(leaving).for_each(Waker::wake);
     }
 
-    /// Adds the deadline of the cluster to the table of the server, if it has moved closer. Returns the waker to call.
+    /// Adds the next deadline to the table of the server, if it has moved closer. Returns the waker to call.
     fn arm(&self, engine: &Engine, state: &mut State) -> Option<Waker> {
-        let deadline = state.cluster.next_deadline()?;
+        let deadlines = [state.cluster.next_deadline(), state.ignored.next_deadline()];
+        let deadline = deadlines.into_iter().flatten().min()?;
         if state.timer.is_some_and(|(at, _)| at <= deadline) {
             return None;
         }
@@ -276,18 +272,16 @@ impl Link {
         now: Time,
         result: Result<(), BusError>,
     ) -> bool {
+        let is_ignored = result.is_err();
         let mut report = None;
         if let Err(cause) = result {
-            state.ignored += 1;
-            if state.reported.is_none_or(|at| at + REPORT <= now) {
-                state.reported = Some(now);
-                report =
-                    Some(ClusterEvent::MessageIgnored { cause, count: std::mem::take(&mut state.ignored) });
-            }
+            state.ignored.add(cause);
+            report = state.ignored.take_report(now);
         }
         // Most messages have no effect here. A deadline moves closer only with an event or a command.
         let has_events = state.cluster.has_events();
-        let has_effect = has_events || state.cluster.has_commands();
+        // The report may have a deadline.
+        let has_effect = has_events || state.cluster.has_commands() || is_ignored;
         if has_events {
             self.is_behind.store(true, Ordering::Release);
         }
@@ -295,11 +289,8 @@ impl Link {
         if has_effect {
             self.send();
         }
-        let has_report = report.is_some();
-        if let Some(report) = report {
-            self.tell(&report);
-        }
-        has_effect || has_report
+        report.iter().for_each(|report| self.tell(report));
+        has_effect
     }
 
     /// Closes the server by `close`, and says goodbye to the others. The server counts as closed once everything else is
@@ -422,12 +413,14 @@ impl Drop for Busy {
 
 impl Expire for Link {
     fn expire(self: Arc<Self>, now: Time) {
-        {
+        let report = {
             let mut state = self.state.lock();
             state.timer = None;
             state.cluster.handle_timeout(now);
-        }
+            state.ignored.take_report(now)
+        };
         self.send();
+        report.iter().for_each(|report| self.tell(report));
     }
 }
 

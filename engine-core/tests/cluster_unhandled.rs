@@ -1,0 +1,151 @@
+//! The bound on what other nodes have sent and the server has not handled yet.
+#![cfg(feature = "cluster")]
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use bytes::Bytes;
+use sockeye_core::cluster::{
+    BusError, Cluster, ClusterConfig, ClusterError, ClusterLimits, Dialect, Event, Sharded, Streams,
+};
+use sockeye_core::socketio::Target;
+use sockeye_core::socketio::recovery::StreamPosition;
+use sockeye_core::{Random, Time};
+
+const NOW: Time = Time::ZERO;
+const LIMIT: usize = 10_000;
+
+fn node(dialect: impl Into<Dialect>) -> Cluster {
+    let limits = ClusterLimits { max_unhandled: LIMIT, ..ClusterLimits::default() };
+    let config = ClusterConfig { limits, ..ClusterConfig::new(dialect.into()) };
+    let mut node = Cluster::new(config, Random::from_seed([1; 20]));
+    node.enable_recovery();
+    node.add_namespace(NOW, "/");
+    while node.poll_command().is_some() {}
+    node
+}
+
+/// Passes a message of the sharded dialect to a node.
+fn say(node: &mut Cluster, uid: &str, kind: u64, data: &str) -> Result<(), BusError> {
+    let message = format!(r#"{{"type":{kind},"data":{data},"uid":"{uid}","nsp":"/"}}"#);
+    node.handle_message(NOW, "socket.io#/#", &message.into())
+}
+
+/// Returns the data of a broadcast to many rooms, or with many bytes.
+fn broadcast(rooms: usize, len: usize) -> String {
+    let rooms: Vec<_> = (0..rooms).map(|room| room.to_string()).collect();
+    let text = "x".repeat(len);
+    format!(r#"{{"packet":{{"type":2,"data":["news","{text}"]}},"opts":{{"rooms":{rooms:?},"except":[]}}}}"#)
+}
+
+/// Lets messages come until one is refused. Returns how many are taken.
+fn fill(node: &mut Cluster, data: &str) -> usize {
+    let taken = (0..).take_while(|_| say(node, "a", 3, data).is_ok()).count();
+    assert_eq!(say(node, "a", 3, data), Err(BusError::Unhandled { limit: LIMIT }));
+    taken
+}
+
+/// Appends a broadcast to the stream of a node.
+fn append(node: &mut Cluster, offset: &str) -> Result<(), BusError> {
+    let data = broadcast(0, 100);
+    let fields = [("uid", "a"), ("nsp", "/"), ("type", "3"), ("data", &data)];
+    let fields = fields.iter().map(|(name, value)| (*name, value.as_bytes()));
+    node.handle_entry(NOW, "socket.io", offset, fields)
+}
+
+fn position(offset: &str) -> StreamPosition {
+    StreamPosition::parse(offset).unwrap()
+}
+
+#[test]
+fn what_a_server_has_not_handled_is_bounded_in_bytes() {
+    let mut node = node(Sharded::default());
+    // Names of rooms take more memory than they have bytes in a message.
+    for (data, most) in [(broadcast(0, 1000), 11), (broadcast(100, 0), 6), (broadcast(0, 0), 100)] {
+        let taken = fill(&mut node, &data);
+        assert!((4..=most).contains(&taken), "{taken}");
+        assert!(node.poll_event().is_some() && node.poll_event().is_some());
+        assert_eq!(say(&mut node, "a", 3, &data), Ok(()), "after some were handled");
+        assert_eq!(std::iter::from_fn(|| node.poll_event()).count(), taken - 1);
+        assert_eq!(fill(&mut node, &data), taken, "after all were handled");
+        while node.poll_event().is_some() {}
+    }
+}
+
+#[test]
+fn nodes_and_requests_add_nothing_to_what_is_too_much() {
+    let mut node = node(Sharded::default());
+    say(&mut node, "known", 2, "{}").unwrap();
+    while node.poll_event().is_some() {}
+    fill(&mut node, &broadcast(0, 1000));
+    let refused = BusError::Unhandled { limit: LIMIT };
+    assert_eq!(say(&mut node, "known", 2, "{}"), Ok(()), "a heartbeat causes no event");
+    assert_eq!(say(&mut node, "new", 2, "{}"), Err(refused));
+    let fetched = node.fetch_sockets(NOW, "/", &Target::default(), None);
+    assert_eq!(fetched, Err(ClusterError::Unhandled { limit: LIMIT }));
+    assert_eq!(say(&mut node, "known", 13, "{}"), Ok(()));
+    assert_eq!(node.nodes("/").count(), 0, "a goodbye counts");
+
+    while node.poll_event().is_some() {}
+    say(&mut node, "new", 2, "{}").unwrap();
+    assert_eq!(node.poll_event(), Some(Event::NodeJoined { namespace: "/".into(), node: "new".into() }));
+    assert!(node.fetch_sockets(NOW, "/", &Target::default(), None).is_ok());
+}
+
+#[test]
+fn an_event_that_waits_keeps_nothing_that_was_read_with_it() {
+    let mut node = node(Sharded::default());
+    let message = |len| format!(r#"{{"type":3,"data":{},"uid":"a","nsp":"/"}}"#, broadcast(0, len));
+    let mut receive = |len: usize| {
+        let message = message(len);
+        let buffer = Bytes::from(message.clone() + &" ".repeat(64 << 10));
+        let decoded = node.decoder().decode("socket.io#/#", &buffer[..message.len()], &buffer, |_, _| true);
+        node.handle_decoded(NOW, decoded.unwrap().unwrap()).unwrap();
+        buffer
+    };
+    let (first, small, large) = (receive(10), receive(10), receive(64 << 10));
+    assert!(!first.is_unique(), "it is not copied, because it is handled next");
+    assert!(small.is_unique());
+    assert!(!large.is_unique(), "it has most of its buffer");
+    while node.poll_event().is_some() {}
+    assert!(first.is_unique() && large.is_unique());
+}
+
+#[test]
+fn a_server_knows_which_entries_of_a_stream_it_was_spared_before_it_gets_others() {
+    let mut node = node(Streams::default());
+    node.handle_stream("socket.io", "1-0").unwrap();
+    let begun = |offset| Some(Event::StreamBegun { namespace: "/".into(), position: position(offset) });
+    assert_eq!(node.poll_event(), begun("1-0"));
+    let taken = (1..).take_while(|number| append(&mut node, &format!("1-{number}")).is_ok()).count();
+    assert_eq!(append(&mut node, "2-0"), Err(BusError::Unhandled { limit: LIMIT }));
+    assert_eq!(append(&mut node, "2-1"), Err(BusError::Unhandled { limit: LIMIT }));
+    let offsets = |node: &mut Cluster, count| -> Vec<_> {
+        let offset = |event| match event {
+            Event::Broadcast { offset, .. } => offset,
+            other => panic!("{other:?}"),
+        };
+        (0..count).filter_map(|_| node.poll_event().and_then(offset)).collect()
+    };
+    let expected: Vec<_> = (1..=taken).map(|number| position(&format!("1-{number}"))).collect();
+    assert_eq!(offsets(&mut node, 3), expected[..3]);
+    append(&mut node, "2-2").unwrap();
+    assert_eq!(offsets(&mut node, taken - 3), expected[3..]);
+    assert_eq!(node.poll_event(), begun("2-1"));
+    assert_eq!(offsets(&mut node, 1), [position("2-2")]);
+    assert_eq!(node.poll_event(), None);
+}
+
+#[test]
+fn a_position_is_reached_only_after_the_server_knows_that_entries_before_it_are_lost() {
+    let mut node = node(Streams::default());
+    node.handle_stream("socket.io", "1-0").unwrap();
+    let request = node.reach("/", position("3-0"));
+    let taken = (0..).take_while(|number| append(&mut node, &format!("2-{number}")).is_ok()).count();
+    assert!(taken > 2);
+    assert!(node.reach("/", position("2-0")).is_none(), "nobody knows when it is handled");
+    assert!(append(&mut node, "3-0").is_err());
+    let events: Vec<_> = std::iter::from_fn(|| node.poll_event()).collect();
+    let [.., begun, reached] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(*begun, Event::StreamBegun { namespace: "/".into(), position: position("3-0") });
+    let namespace = "/".into();
+    assert_eq!(*reached, Event::Reached { request: request.unwrap(), namespace, position: position("3-0") });
+}

@@ -285,7 +285,7 @@ impl State {
 }
 
 impl Seat {
-    /// Keeps something until the server is attached, unless too much waits.
+    /// Keeps something until the server is attached. If too much waits, the server is told of that then.
     fn keep(&mut self, sent: Sent) {
         let size = match &sent {
             Sent::Message(_, message) => message.len(),
@@ -296,6 +296,18 @@ impl Seat {
         if self.early_size + size + ITEM <= MAX_WAITING {
             self.early_size += size + ITEM;
             self.early.push(sent);
+            return;
+        }
+        self.note_overflow();
+        if let Sent::Save(key, _) = sent {
+            self.push(Item::Unsaved { key: key.into() });
+        }
+    }
+
+    /// Tells the server that something is dropped, once until its inbox is empty.
+    fn note_overflow(&mut self) {
+        if !std::mem::replace(&mut self.is_full, true) {
+            self.inbox.push_back((Item::Status(BusStatus::Overflowed { limit: MAX_WAITING }), 0));
         }
     }
 
@@ -318,9 +330,7 @@ impl Seat {
     fn push(&mut self, item: Item) -> Option<Waker> {
         let size = item.size();
         if self.waiting + size > MAX_WAITING {
-            if !std::mem::replace(&mut self.is_full, true) {
-                self.inbox.push_back((Item::Status(BusStatus::Overflowed { limit: MAX_WAITING }), 0));
-            }
+            self.note_overflow();
             if let Item::Entry { stream, offset, .. } = item {
                 // Of several that are dropped, the last one tells.
                 if matches!(self.inbox.back(), Some((Item::Begun { stream: known, .. }, _)) if *known == stream)
@@ -496,5 +506,21 @@ mod tests {
         };
         assert_eq!((told(1), told(2)), (vec!["a", "c"], vec!["d"]));
         assert_eq!(state.saved.keys().collect::<Vec<_>>(), ["b", "e", "f"]);
+    }
+
+    #[test]
+    fn a_server_is_told_of_what_was_dropped_before_it_had_a_runtime() {
+        let mut seat = Seat::default();
+        let value = Bytes::from(vec![0; MAX_WAITING / 2]);
+        for key in ["a", "b", "c"] {
+            seat.keep(Sent::Save(key.into(), value.clone()));
+        }
+        let mut pop = || seat.pop(&Context::from_waker(Waker::noop()));
+        assert!(matches!(pop(), Some(Item::Status(BusStatus::Overflowed { limit: MAX_WAITING }))));
+        for unsaved in ["b", "c"] {
+            assert!(matches!(pop(), Some(Item::Unsaved { key }) if key == unsaved));
+        }
+        assert!(pop().is_none());
+        assert_eq!(seat.early.len(), 1);
     }
 }

@@ -77,8 +77,9 @@ impl Recovery {
     }
 
     /// Sets the maximum number of sockets whose clients are away that each namespace remembers. If it is exceeded, the one
-    /// that has been away the longest is forgotten. If the bus of a cluster remembers it, too, its client can still come
-    /// back, and [`on_expired`](Recovery::on_expired) is not told if it does not. Default: 100,000.
+    /// that has been away the longest is forgotten, and told as [expired](Recovery::on_expired). In a cluster whose bus
+    /// keeps sockets, its client can still come back to any server, without the values of `set_data`, so that it is not told,
+    /// and neither is its end: nothing is left here that could be told. Default: 100,000.
     pub fn max_sockets(mut self, sockets: usize) -> Self {
         self.config.max_sessions = sockets;
         self
@@ -90,7 +91,8 @@ impl Recovery {
     }
 
     /// Sets a function that is told of each socket that is forgotten, because its client has not come back in time, or
-    /// cannot be recovered any more. It must not block. Default: none.
+    /// cannot be recovered any more. In a cluster, it is not told of those above
+    /// [`max_sockets`](Recovery::max_sockets). It must not block. Default: none.
     ///
     /// The disconnect handlers were called when the connection was lost, because nobody knows whether the client will come
     /// back. Undo here what should outlast a short interruption.
@@ -398,7 +400,7 @@ impl Namespace {
         match self.0.numbering {
             Some(Numbering::Stream) => {
                 self.keep_at_bus(&mut memory.retained, socket.id(), now);
-                // It is still at the bus.
+                // Its client can still come back, because it is at the bus.
                 None
             }
             _ => given_up,

@@ -4,7 +4,7 @@ import path from "node:path";
 import { createClient } from "redis";
 import { io } from "socket.io-client";
 import { Program, within } from "../../real_clients/program.js";
-import { Redis, freePort, redisServer, skip } from "./redis.js";
+import { Redis, redisServer, skip } from "./redis.js";
 
 export { Redis, redisServer, skip, within };
 
@@ -44,8 +44,7 @@ class RedisCluster {
     cluster.servers = [];
     try {
       for (let i = 0; i < 3; i++) {
-        const args = ["--cluster-enabled", "yes", "--cluster-port", await freePort(), "--cluster-node-timeout", "5000"];
-        cluster.servers.push(await Redis.start(args));
+        cluster.servers.push(await Redis.start(["--cluster-enabled", "yes", "--cluster-node-timeout", "5000"]));
       }
       cluster.url = cluster.servers.map(({ url }) => url).join(",");
       await cluster.meet();
@@ -62,9 +61,8 @@ class RedisCluster {
       const slots = [[0, 5460], [5461, 10922], [10923, 16383]];
       for (const [i, client] of clients.entries()) {
         await client.sendCommand(["CLUSTER", "ADDSLOTSRANGE", ...slots[i].map(String)]);
-        for (const { port, args } of this.servers) {
-          const busPort = args[args.indexOf("--cluster-port") + 1];
-          await client.sendCommand(["CLUSTER", "MEET", "127.0.0.1", String(port), String(busPort)]);
+        for (const { port } of this.servers) {
+          await client.sendCommand(["CLUSTER", "MEET", "127.0.0.1", String(port)]);
         }
       }
       for (const client of clients) {

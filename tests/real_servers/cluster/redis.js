@@ -13,14 +13,25 @@ export const redisServer = [process.env.REDIS_SERVER, "redis-server"].find((prog
 });
 export const skip = redisServer ? false : "redis-server is missing: install it, or set REDIS_SERVER=/path/of/redis-server";
 
-/** Returns a port that is free. */
-export async function freePort() {
+/** The distance to the port at which a server of a Redis Cluster listens for the others. */
+const BUS = 10_000;
+
+/** Returns a port that is free now, as is the one for the other servers of a Redis Cluster. */
+async function freePort() {
+  for (;;) {
+    const port = await listen(0);
+    if (port + BUS < 65_536 && (await listen(port + BUS).catch(() => 0))) return port;
+  }
+}
+
+/** Listens for a moment, and returns the port. */
+async function listen(port) {
   const server = createServer();
-  await once(server.listen(0, "127.0.0.1"), "listening");
-  const { port } = server.address();
+  await once(server.listen(port, "127.0.0.1"), "listening");
+  const chosen = server.address().port;
   server.close();
   await once(server, "close");
-  return port;
+  return chosen;
 }
 
 /** A server, which is killed at the end of the test. */
@@ -30,10 +41,20 @@ export class Redis {
     const redis = new Redis();
     redis.args = args;
     redis.folder = await mkdtemp(path.join(tmpdir(), "sockeye-redis-"));
-    redis.port = await freePort();
-    redis.url = `redis://127.0.0.1:${redis.port}`;
-    await redis.spawn();
-    return redis;
+    for (let attempts = 1; ; attempts++) {
+      redis.port = await freePort();
+      redis.url = `redis://127.0.0.1:${redis.port}`;
+      try {
+        await redis.spawn();
+        return redis;
+      } catch (error) {
+        // It ends at once if another program has taken the port by now.
+        if (redis.process.exitCode === null || attempts === 10) {
+          await redis.end();
+          throw error;
+        }
+      }
+    }
   }
 
   async spawn() {

@@ -15,7 +15,7 @@ use support::{Rig, on_each_runtime, pattern, plain, sharded, stream};
 fn messages_arrive_by_name_by_pattern_and_by_shard() {
     on_each_runtime(|on| {
         let Some(redis) = RedisServer::start(&[]) else { return };
-        let rig = Rig::connected(on, RedisBus::new(redis.url()).unwrap());
+        let rig = Rig::over(on, &redis);
         rig.watch(&plain("a#/#"));
         rig.bus.watch(&pattern("b#/#*"), true);
         rig.watch(&sharded("c#/#room#"));
@@ -32,8 +32,8 @@ fn messages_arrive_by_name_by_pattern_and_by_shard() {
 fn messages_on_a_channel_keep_their_order() {
     on_each_runtime(|on| {
         let Some(redis) = RedisServer::start(&[]) else { return };
-        let publisher = Rig::connected(on, RedisBus::new(redis.url()).unwrap());
-        let rig = Rig::connected(on, RedisBus::new(redis.url()).unwrap());
+        let publisher = Rig::over(on, &redis);
+        let rig = Rig::over(on, &redis);
         rig.watch(&plain("channel"));
         for index in 0..10_000 {
             publisher.publish(&plain("channel"), &index.to_string());
@@ -48,7 +48,7 @@ fn messages_on_a_channel_keep_their_order() {
 fn large_and_binary_messages_arrive_whole() {
     on_each_runtime(|on| {
         let Some(redis) = RedisServer::start(&[]) else { return };
-        let rig = Rig::connected(on, RedisBus::new(redis.url()).unwrap());
+        let rig = Rig::over(on, &redis);
         rig.watch(&plain("channel"));
         for size in [0, 1, 16 << 10, 5_000_000] {
             let message = "\r\n$*\0".repeat(size / 5);
@@ -91,11 +91,9 @@ fn what_is_longer_than_the_limit_is_reported_and_everything_else_goes_on() {
 fn entries_that_come_fast_arrive_all_and_in_order() {
     on_each_runtime(|on| {
         let Some(redis) = RedisServer::start(&[]) else { return };
-        let bus = RedisBus::new(redis.url()).unwrap();
-        bus.watch(&stream("stream"), true);
-        let rig = Rig::connected(on, bus);
-        let one = RedisBus::new(redis.url()).unwrap();
-        let one = Rig::connected(on, one);
+        let rig = Rig::over(on, &redis);
+        rig.begin(&stream("stream"));
+        let one = Rig::over(on, &redis);
         for index in 0..2000 {
             one.bus.append(&stream("stream"), vec![("data", index.to_string().into())]);
             if index % 100 == 0 {
@@ -130,7 +128,7 @@ fn streams_are_those_of_the_database_of_the_url() {
 fn a_channel_that_is_no_longer_watched_is_silent() {
     on_each_runtime(|on| {
         let Some(redis) = RedisServer::start(&[]) else { return };
-        let rig = Rig::connected(on, RedisBus::new(redis.url()).unwrap());
+        let rig = Rig::over(on, &redis);
         for channel in [plain("old"), sharded("old")] {
             rig.watch(&channel);
             // Twice is the same as once.
@@ -149,8 +147,8 @@ fn a_channel_that_is_no_longer_watched_is_silent() {
 fn subscribers_of_several_nodes_are_counted() {
     on_each_runtime(|on| {
         let Some(redis) = RedisServer::start(&[]) else { return };
-        let one = Rig::connected(on, RedisBus::new(redis.url()).unwrap());
-        let two = Rig::connected(on, RedisBus::new(redis.url()).unwrap());
+        let one = Rig::over(on, &redis);
+        let two = Rig::over(on, &redis);
         for channel in [plain("channel"), sharded("channel")] {
             assert_eq!(one.count(&channel), Some(0));
             one.watch(&channel);
@@ -164,11 +162,9 @@ fn subscribers_of_several_nodes_are_counted() {
 fn entries_of_streams_arrive_with_their_positions() {
     on_each_runtime(|on| {
         let Some(redis) = RedisServer::start(&[]) else { return };
-        redis.command(&["DEL", "stream"]);
         redis.command(&["XADD", "stream", "*", "data", "too early"]);
-        let bus = RedisBus::new(redis.url()).unwrap();
-        bus.watch(&stream("stream"), true);
-        let rig = Rig::connected(on, bus);
+        let rig = Rig::over(on, &redis);
+        rig.begin(&stream("stream"));
         let fields = vec![("uid", Bytes::from_static(b"me")), ("data", Bytes::from_static(b"{}"))];
         rig.bus.append(&stream("stream"), fields);
         let (offset, fields) = rig.entry();
@@ -187,7 +183,6 @@ fn entries_of_streams_arrive_with_their_positions() {
 fn streams_are_trimmed() {
     on_each_runtime(|on| {
         let Some(redis) = RedisServer::start(&["--stream-node-max-entries", "10"]) else { return };
-        redis.command(&["DEL", "stream"]);
         let bus = RedisBus::builder(redis.url()).stream_max_len(20).build().unwrap();
         bus.watch(&stream("stream"), true);
         let rig = Rig::connected(on, bus);
@@ -205,7 +200,7 @@ fn streams_are_trimmed() {
 fn what_is_published_before_the_connection_leaves_after_it() {
     on_each_runtime(|on| {
         let Some(redis) = RedisServer::start(&[]) else { return };
-        let listener = Rig::connected(on, RedisBus::new(redis.url()).unwrap());
+        let listener = Rig::over(on, &redis);
         listener.watch(&plain("channel"));
         let bus = RedisBus::new(redis.url()).unwrap();
         bus.publish(&plain("channel"), Bytes::from_static(b"early"));
@@ -225,7 +220,6 @@ fn a_flush_completes_when_everything_has_left() {
         smol::block_on(rig.bus.flush());
         let length = redis.command(&["XLEN", "flushed"]);
         assert_eq!(length, ":5000\r\n");
-        redis.command(&["DEL", "flushed"]);
     });
 }
 
@@ -233,9 +227,8 @@ fn a_flush_completes_when_everything_has_left() {
 fn connections_end_with_the_bus() {
     on_each_runtime(|on| {
         let Some(redis) = RedisServer::start(&[]) else { return };
-        let bus = RedisBus::new(redis.url()).unwrap();
-        bus.watch(&stream("stream"), true);
-        let rig = Rig::connected(on, bus);
+        let rig = Rig::over(on, &redis);
+        rig.begin(&stream("stream"));
         redis.wait_for(&["CLIENT", "LIST"], "cmd=xread");
         let Rig { bus, node: _node, runtime: _runtime } = rig;
         drop(bus);
@@ -250,7 +243,7 @@ fn connections_end_with_the_bus() {
 fn a_bus_reports_that_it_is_connected_once() {
     on_each_runtime(|on| {
         let Some(redis) = RedisServer::start(&[]) else { return };
-        let rig = Rig::connected(on, RedisBus::new(redis.url()).unwrap());
+        let rig = Rig::over(on, &redis);
         rig.watch(&plain("channel"));
         let again = rig.drain();
         assert!(!again.contains(&support::Seen::Status(BusStatus::Connected)), "{again:?}");
@@ -261,7 +254,7 @@ fn a_bus_reports_that_it_is_connected_once() {
 fn values_are_stored_for_their_lifetime_and_taken_once() {
     on_each_runtime(|on| {
         let Some(redis) = RedisServer::start(&[]) else { return };
-        let [rig, other] = [(); 2].map(|()| Rig::connected(on, RedisBus::new(redis.url()).unwrap()));
+        let [rig, other] = [(); 2].map(|()| Rig::over(on, &redis));
         assert!(rig.bus.stores_sessions());
         let value = Bytes::from_static(b"\x00 a value \r\n");
         rig.bus.save("key", value.clone(), Duration::from_secs(60));
@@ -287,10 +280,9 @@ fn values_are_stored_for_their_lifetime_and_taken_once() {
 fn a_stream_can_be_read_from_a_position_on_and_is_begun_at_its_end() {
     on_each_runtime(|on| {
         let Some(redis) = RedisServer::start(&[]) else { return };
-        let rig = Rig::connected(on, RedisBus::new(redis.url()).unwrap());
+        let rig = Rig::over(on, &redis);
         let of_bus = stream("stream");
-        rig.bus.watch(&of_bus, true);
-        assert_eq!(rig.begun(&of_bus), "0-0");
+        assert_eq!(rig.begin(&of_bus), "0-0");
         let offsets: Vec<_> = (0..250)
             .map(|number: u32| {
                 rig.bus.append(&of_bus, vec![("number", number.to_string().into())]);
@@ -315,9 +307,8 @@ fn a_stream_can_be_read_from_a_position_on_and_is_begun_at_its_end() {
         assert!(matches!(rig.found("more"), Found::Entries(entries) if entries.len() == 100));
         rig.bus.read(&stream("another"), "0-0", "nothing".into());
         assert_eq!(rig.found("nothing"), Found::Entries(Vec::new()));
-        let later = Rig::connected(on, RedisBus::new(redis.url()).unwrap());
-        later.bus.watch(&of_bus, true);
-        assert_eq!(later.begun(&of_bus), offsets[249]);
+        let later = Rig::over(on, &redis);
+        assert_eq!(later.begin(&of_bus), offsets[249]);
     });
 }
 
@@ -325,10 +316,9 @@ fn a_stream_can_be_read_from_a_position_on_and_is_begun_at_its_end() {
 fn an_answer_has_the_fewer_entries_the_larger_they_are() {
     on_each_runtime(|on| {
         let Some(redis) = RedisServer::start(&[]) else { return };
-        let rig = Rig::connected(on, RedisBus::new(redis.url()).unwrap());
+        let rig = Rig::over(on, &redis);
         let of_bus = stream("stream");
-        rig.bus.watch(&of_bus, true);
-        assert_eq!(rig.begun(&of_bus), "0-0");
+        assert_eq!(rig.begin(&of_bus), "0-0");
         let large = "x".repeat(200_000);
         for _ in 0..30 {
             rig.bus.append(&of_bus, vec![("data", large.clone().into())]);

@@ -5,7 +5,7 @@
 pub mod redis;
 
 use bytes::Bytes;
-use redis::PATIENCE;
+use redis::{PATIENCE, RedisServer};
 use sockeye_core::cluster::{Bus, BusStatus, Channel, ChannelKind, Found, Node, RequestId};
 use sockeye_core::host::Runtime;
 use sockeye_redis::RedisBus;
@@ -81,6 +81,20 @@ impl Rig {
         rig
     }
 
+    /// Attaches a bus over a server, and waits until it is connected.
+    pub fn over(on: On, redis: &RedisServer) -> Rig {
+        Rig::connected(on, RedisBus::new(redis.url()).unwrap())
+    }
+
+    /// Watches a stream and waits until it is read. Returns the position behind which that begins.
+    pub fn begin(&self, stream: &Channel) -> String {
+        self.bus.watch(stream, true);
+        self.take(|seen| match seen {
+            Seen::Begun { stream: begun, offset } if *begun == stream.name => Some(offset.clone()),
+            _ => None,
+        })
+    }
+
     /// Watches a channel and waits until Redis knows it.
     pub fn watch(&self, channel: &Channel) {
         self.bus.watch(channel, true);
@@ -148,14 +162,6 @@ impl Rig {
     pub fn unsaved(&self) -> String {
         self.take(|seen| match seen {
             Seen::Unsaved { key } => Some(key.clone()),
-            _ => None,
-        })
-    }
-
-    /// Waits until a stream is read. Returns the position behind which that begins.
-    pub fn begun(&self, stream: &Channel) -> String {
-        self.take(|seen| match seen {
-            Seen::Begun { stream: begun, offset } if *begun == stream.name => Some(offset.clone()),
             _ => None,
         })
     }

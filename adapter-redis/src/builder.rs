@@ -31,6 +31,21 @@ pub(crate) struct Config {
     pub(crate) reconnection_delay_max: Duration,
 }
 
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            max_waiting: 64 << 20,
+            max_message: 64 << 20,
+            max_age: Duration::from_secs(30),
+            stream_max_len: 10_000,
+            connection_timeout: Duration::from_secs(10),
+            response_timeout: Duration::from_secs(10),
+            reconnection_delay: Duration::from_millis(100),
+            reconnection_delay_max: Duration::from_secs(5),
+        }
+    }
+}
+
 /// The servers.
 #[derive(Debug, Clone)]
 pub(crate) enum Servers {
@@ -82,19 +97,9 @@ impl RedisBusBuilder {
     }
 
     fn new(servers: Result<Servers, UrlError>) -> RedisBusBuilder {
-        let config = Config {
-            max_waiting: 64 << 20,
-            max_message: 64 << 20,
-            max_age: Duration::from_secs(30),
-            stream_max_len: 10_000,
-            connection_timeout: Duration::from_secs(10),
-            response_timeout: Duration::from_secs(10),
-            reconnection_delay: Duration::from_millis(100),
-            reconnection_delay_max: Duration::from_secs(5),
-        };
         RedisBusBuilder {
             servers,
-            config,
+            config: Config::default(),
             #[cfg(feature = "tls")]
             tls: None,
         }

@@ -318,7 +318,7 @@ fn next_count(max_count: usize, count: usize, bytes: usize) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
@@ -331,7 +331,7 @@ mod tests {
 
     /// Counts the entries that come, and how often a task is woken.
     #[derive(Default)]
-    struct Counts {
+    pub(crate) struct Counts {
         entries: AtomicUsize,
         wakes: AtomicUsize,
     }
@@ -361,23 +361,12 @@ mod tests {
     #[test]
     fn other_tasks_have_a_turn_while_many_entries_are_there() {
         const COUNT: usize = 2000;
-        const LONG: Duration = Duration::from_secs(3600);
         let data = "x".repeat(100);
         let entry = |number| format!("*2\r\n$8\r\n1-{number:06}\r\n*2\r\n$4\r\ndata\r\n$100\r\n{data}\r\n");
         let entries: String = (0..COUNT).map(entry).collect();
         let answer: &[u8] = format!("*1\r\n*2\r\n$1\r\ns\r\n*{COUNT}\r\n{entries}").leak().as_bytes();
         let to = Endpoint::parse("redis://127.0.0.1").unwrap();
-        let config = Config {
-            max_waiting: usize::MAX,
-            max_message: usize::MAX,
-            max_age: LONG,
-            stream_max_len: COUNT,
-            connection_timeout: LONG,
-            response_timeout: LONG,
-            reconnection_delay: LONG,
-            reconnection_delay_max: LONG,
-        };
-        let shared = Shared::new(Servers::Single(to.clone()), config);
+        let shared = Shared::new(Servers::Single(to.clone()), Config::default());
         let mut reader = Reader {
             runtime: Runtime::current(),
             wire: Wire::new(Box::new(tokio::io::join(answer, tokio::io::sink()))),

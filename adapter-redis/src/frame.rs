@@ -18,8 +18,10 @@ pub(crate) enum Frame<'a> {
     Message { channel: &'a [u8], payload: &'a [u8] },
     /// The confirmation that a channel or pattern is subscribed to.
     Subscribed,
-    /// The confirmation that it no longer is. Of sharded channels also sent without being asked, if the shard has moved.
-    Unsubscribed { channel: &'a [u8] },
+    /// The confirmation that it no longer is.
+    Unsubscribed,
+    /// The same of a sharded channel. Also sent without being asked, if its slot has moved.
+    UnsubscribedSharded { channel: &'a [u8] },
     /// The answer to a `PING`, or to anything else that succeeded.
     Done,
     /// A command was refused.
@@ -94,9 +96,8 @@ impl Frames {
             (b"message" | b"smessage", 3) => Frame::Message { channel: second, payload: third },
             (b"pmessage", 4) => Frame::Message { channel: third, payload: fourth },
             (b"subscribe" | b"psubscribe" | b"ssubscribe", 3) => Frame::Subscribed,
-            (b"unsubscribe" | b"punsubscribe" | b"sunsubscribe", 3) => {
-                Frame::Unsubscribed { channel: second }
-            }
+            (b"unsubscribe" | b"punsubscribe", 3) => Frame::Unsubscribed,
+            (b"sunsubscribe", 3) => Frame::UnsubscribedSharded { channel: second },
             (b"pong", _) => Frame::Done,
             _ => return Err(Malformed),
         }))
@@ -274,8 +275,8 @@ mod tests {
             message(b"c", b"a\r\nb."),
             message(b"cd", b""),
             message(b"s", b"x"),
-            Frame::Unsubscribed { channel: b"s" },
-            Frame::Unsubscribed { channel: b"" },
+            Frame::UnsubscribedSharded { channel: b"s" },
+            Frame::Unsubscribed,
             Frame::Done,
             Frame::Refused("NOPERM no".into()),
         ]);

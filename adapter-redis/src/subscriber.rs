@@ -9,7 +9,7 @@ use crate::state::{LinkId, Shared};
 use crate::wire::Wire;
 use redis::cmd;
 use sockeye_core::cluster::{BusStatus, Channel, ChannelKind, Node};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::task::Context;
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,8 @@ pub(crate) struct Subscriber {
     channels: BTreeSet<Channel>,
     /// The confirmations that are awaited.
     unconfirmed: usize,
+    /// Of these, how many say that a sharded channel is no longer subscribed to, by its name.
+    leaving: BTreeMap<String, usize>,
     /// When the oldest command without an answer was written.
     asked: Option<Instant>,
     /// The answers to `AUTH` and `PING` that are awaited.
@@ -46,6 +48,7 @@ impl Subscriber {
             frames: Frames::new(config.max_message),
             channels: BTreeSet::new(),
             unconfirmed: 0,
+            leaving: BTreeMap::new(),
             asked: None,
             unanswered: 0,
         };
@@ -72,6 +75,9 @@ impl Subscriber {
                 (ChannelKind::Sharded, false) => "SUNSUBSCRIBE",
                 (ChannelKind::Stream, _) => continue,
             };
+            if changed && command == "SUNSUBSCRIBE" {
+                *self.leaving.entry(channel.name.to_string()).or_default() += 1;
+            }
             if changed {
                 names.push((command, channel));
             }
@@ -142,12 +148,11 @@ impl Subscriber {
                         receiver.handle_message(channel, payload, &input);
                     }
                 }
-                Frame::Subscribed => self.confirmed(),
-                Frame::Unsubscribed { channel } => {
-                    if !self.has_moved(channel, (shared, id)) {
-                        self.confirmed();
-                    }
-                }
+                Frame::Subscribed | Frame::Unsubscribed => self.confirmed(),
+                Frame::UnsubscribedSharded { channel } => match std::str::from_utf8(channel) {
+                    Ok(channel) if self.has_moved(channel, (shared, id)) => {}
+                    _ => self.confirmed(),
+                },
                 Frame::Done => {
                     self.unanswered = self.unanswered.saturating_sub(1);
                     self.answered();
@@ -175,9 +180,16 @@ impl Subscriber {
         self.asked = more.then(Instant::now);
     }
 
-    /// Returns whether a channel was taken away, because its slot is at another server now.
-    fn has_moved(&mut self, name: &[u8], (shared, id): (&Shared, LinkId)) -> bool {
-        let Ok(name) = std::str::from_utf8(name) else { return false };
+    /// Returns whether a channel that is no longer subscribed to was taken away, because its slot is at another server now.
+    fn has_moved(&mut self, name: &str, (shared, id): (&Shared, LinkId)) -> bool {
+        // It may be watched again since the command that is confirmed.
+        if let Some(awaited) = self.leaving.get_mut(name) {
+            *awaited -= 1;
+            if *awaited == 0 {
+                self.leaving.remove(name);
+            }
+            return false;
+        }
         let channel = Channel { kind: ChannelKind::Sharded, name: name.into() };
         let has_moved = shared.is_wanted(id, &channel) && self.channels.remove(&channel);
         if has_moved {
@@ -200,5 +212,60 @@ impl Subscriber {
         self.wire.send(&cmd("PING"));
         self.unanswered += 1;
         self.asked = Some(Instant::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::builder::Servers;
+    use crate::reader::tests::Counts;
+    use crate::state::FIRST;
+    use std::task::Waker;
+
+    #[test]
+    fn a_channel_that_is_watched_again_before_its_end_is_confirmed_has_not_moved() {
+        let to = Endpoint::parse("redis://127.0.0.1").unwrap();
+        let shared = Shared::new(Servers::Single(to.clone()), Config::default());
+        let channels =
+            [ChannelKind::Sharded, ChannelKind::Plain].map(|kind| Channel { kind, name: "c".into() });
+        let confirmations = |kind: &str| {
+            let of_kind =
+                |command: &str| format!("*3\r\n${}\r\n{command}\r\n$1\r\nc\r\n:1\r\n", command.len());
+            ["subscribe", "unsubscribe", "subscribe"]
+                .map(|command| of_kind(&format!("{kind}{command}")))
+                .concat()
+        };
+        let moved = "*3\r\n$12\r\nsunsubscribe\r\n$1\r\nc\r\n:0\r\n";
+        let input = confirmations("") + &confirmations("s");
+        let mut subscriber = Subscriber {
+            wire: Wire::new(Box::new(tokio::io::join(input.leak().as_bytes(), tokio::io::sink()))),
+            frames: Frames::new(100),
+            channels: BTreeSet::new(),
+            unconfirmed: 0,
+            leaving: BTreeMap::new(),
+            asked: None,
+            unanswered: 0,
+        };
+        for channel in &channels {
+            shared.watch(channel, true);
+        }
+        for on in [true, false, true] {
+            subscriber.change(channels.iter().map(|channel| (channel.clone(), on)).collect());
+        }
+        let mut cx = Context::from_waker(Waker::noop());
+        let counts = Counts::default();
+        let ended = subscriber.poll(&mut cx, (&shared, FIRST), &to, &counts);
+        assert_eq!(ended, Err(Failure::closed(&to)), "at the end of the input");
+        assert!(subscriber.is_ready() && !shared.take_asked());
+        assert!(subscriber.channels.iter().eq([&channels[1], &channels[0]]));
+
+        // Nobody has asked for this one.
+        subscriber.wire = Wire::new(Box::new(tokio::io::join(moved.as_bytes(), tokio::io::sink())));
+        let _ = subscriber.poll(&mut cx, (&shared, FIRST), &to, &counts);
+        assert!(shared.take_asked() && subscriber.is_ready());
+        assert!(subscriber.channels.iter().eq([&channels[1]]));
     }
 }

@@ -87,18 +87,30 @@ impl Worker {
             Ok(to) => to,
             Err(failure) => return (failure, false),
         };
-        let mut session = match Session::open(self, runtime, to, timeout).await {
-            Ok(session) => session,
+        let mut open = match Session::open(self, runtime, to, timeout).await {
+            Ok(session) => Open { session, worker: self },
             Err(failure) => return (failure, false),
         };
-        let failure = poll_fn(|cx| match session.poll(cx, self) {
+        let failure = poll_fn(|cx| match open.session.poll(cx, self) {
             Ok(()) => Poll::Pending,
             Err(failure) => Poll::Ready(failure),
         })
         .await;
-        let was_up = session.was_up;
-        session.end(self);
-        (failure, was_up)
+        (failure, open.session.was_up)
+    }
+}
+
+/// A session that gives back what was not answered, also if its task ends because its server has left the Redis Cluster.
+struct Open<'a> {
+    session: Session,
+    worker: &'a Worker,
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        if let Some(node) = self.worker.node.upgrade() {
+            self.session.publisher.end((&self.worker.shared, self.worker.id), &*node);
+        }
     }
 }
 
@@ -211,12 +223,6 @@ impl Session {
         match &mut self.reader {
             Reading::Open(reader) => reader.poll(cx, &worker.shared, &self.to, node),
             _ => Ok(()),
-        }
-    }
-
-    fn end(self, worker: &Worker) {
-        if let Some(node) = worker.node.upgrade() {
-            self.publisher.end((&worker.shared, worker.id), &*node);
         }
     }
 }

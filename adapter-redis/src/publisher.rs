@@ -245,8 +245,8 @@ impl Publisher {
     }
 
     /// Handles the end of the connection.
-    pub(crate) fn end(self, (shared, id): (&Shared, LinkId), node: &dyn Node) {
-        for batch in self.sent {
+    pub(crate) fn end(&mut self, (shared, id): (&Shared, LinkId), node: &dyn Node) {
+        for batch in self.sent.drain(..) {
             give_up(batch.items, (shared, id), node);
         }
     }

@@ -10,8 +10,9 @@ use sockeye_core::tls::ClientTls;
 use sockeye_redis::{RedisBus, RedisBusBuilder};
 use std::fs;
 use std::time::Duration;
+use support::fake::FakeServer;
 use support::redis::{RedisServer, free_port, program};
-use support::{Rig, on_each_runtime, pattern, plain, sharded, stream};
+use support::{Rig, Seen, on_each_runtime, pattern, plain, sharded, stream};
 
 fn quick(builder: RedisBusBuilder) -> RedisBusBuilder {
     let delay = Duration::from_millis(20);
@@ -148,6 +149,30 @@ fn a_server_of_a_cluster_that_is_gone_does_not_stop_the_others() {
         servers[2].restart();
         rig.await_status(&BusStatus::Connected);
         assert_eq!(rig.message().1, "waits");
+    });
+}
+
+#[test]
+fn what_a_server_has_not_answered_when_it_leaves_the_cluster_is_given_back() {
+    on_each_runtime(|on| {
+        let [old, new] = FakeServer::cluster();
+        let message = "x".repeat(600);
+        let bus = quick(RedisBus::cluster([old.url()])).max_waiting(1500).build().unwrap();
+        bus.watch(&sharded("foo"), true);
+        let rig = Rig::connected(on, bus);
+        old.await_command("SSUBSCRIBE");
+        rig.publish(&sharded("foo"), &message);
+        rig.bus.append(&stream("stream"), vec![("data", Bytes::from_static(b"kept"))]);
+        old.await_command("XADD");
+        new.take_over(&old, "foo");
+        let entry = new.await_command("XADD");
+        assert!(entry.ends_with(&["data".to_owned(), "kept".to_owned()]), "{entry:?}");
+        // The message may have been sent, so that it is not repeated. It does not count any more.
+        rig.publish(&sharded("foo"), &message.replace('x', "y"));
+        let published = new.await_command("SPUBLISH");
+        assert!(published[2].starts_with('y'), "{published:?}");
+        let seen = rig.drain();
+        assert!(!seen.iter().any(|it| matches!(it, Seen::Status(BusStatus::Overflowed { .. }))), "{seen:?}");
     });
 }
 

@@ -1,7 +1,6 @@
 //! An event in the log, and the client that it may be for.
 
 use super::index::Links;
-use crate::engineio::Id;
 use crate::socketio::Target;
 use alloc::boxed::Box;
 use bytes::Bytes;
@@ -105,18 +104,18 @@ fn heap_len(name: &SmolStr) -> usize {
 /// A client that may have missed events.
 #[derive(Clone, Copy)]
 pub(super) struct Recipient<'a> {
-    pub(super) id: &'a Id,
+    pub(super) id: &'a str,
     /// In alphabetical order.
     pub(super) rooms: &'a [SmolStr],
 }
 
 impl Recipient<'_> {
     fn is_in(&self, room: &str) -> bool {
-        room == self.id.as_str() || self.rooms.binary_search_by(|known| known.as_str().cmp(room)).is_ok()
+        room == self.id || self.rooms.binary_search_by(|known| known.as_str().cmp(room)).is_ok()
     }
 
     /// Returns the names of all rooms that it is in.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        core::iter::once(self.id.as_str()).chain(self.rooms.iter().map(SmolStr::as_str))
+        core::iter::once(self.id).chain(self.rooms.iter().map(SmolStr::as_str))
     }
 }

@@ -22,6 +22,17 @@ pub(super) struct Bounds {
     pub(super) packets: usize,
 }
 
+/// The events that a client has missed.
+#[derive(Debug)]
+pub(super) struct Missed {
+    /// The position of the first one.
+    pub(super) first: Option<u128>,
+    /// The numbers of their entries, in their order.
+    numbers: Vec<u64>,
+    /// The position up to which they were searched for.
+    until: u128,
+}
+
 /// Events by their positions.
 ///
 /// The positions of a log of its own are numbered from 0 without gaps. Those of a log of a stream are those of the stream,
@@ -187,28 +198,36 @@ impl Log {
         matches!(self.places, Places::Stream(_)) || self.next <= u128::from(END)
     }
 
-    /// Returns the events from a position on that addressed a client: their positions and frames.
+    /// Finds the events from a position on that addressed a client.
+    pub(super) fn find_missed(&self, from: u128, recipient: Recipient<'_>) -> Missed {
+        let indexes = self.indexes_from(from, recipient);
+        let first = indexes.first().map(|at| self.position(*at as usize));
+        let numbers = indexes.into_iter().map(|at| self.number(at as usize)).collect();
+        Missed { first, numbers, until: self.next }
+    }
+
+    /// Returns the events that were found to address a client, and those since then, in their order. The log still has to
+    /// [have](Log::has_all_from) all from the first of them on.
     pub(super) fn missed(
         &self,
-        from: u128,
+        missed: &Missed,
         recipient: Recipient<'_>,
-    ) -> impl Iterator<Item = (u128, &Bytes)> + use<'_> {
+    ) -> impl Iterator<Item = &Bytes> + use<'_> {
+        let removed = self.removed;
+        let index = |number: &u64| number.checked_sub(removed).and_then(|at| usize::try_from(at).ok());
+        let found: Vec<_> = missed.numbers.iter().filter_map(index).collect();
+        let since = self.indexes_from(missed.until, recipient).into_iter().map(|at| at as usize);
+        found.into_iter().chain(since).filter_map(|at| Some(&self.entry(at)?.frames))
+    }
+
+    /// Returns the indexes of the entries from a position on that addressed a client, in their order.
+    fn indexes_from(&self, from: u128, recipient: Recipient<'_>) -> Vec<u32> {
         let mut found: Vec<u32> = Vec::new();
         self.find(self.start(from), recipient, |at| found.push(at));
         // One that is for several of the client's rooms is in several chains.
         found.sort_unstable();
         found.dedup();
-        let event = |at: u32| Some((self.position(at as usize), &self.entry(at as usize)?.frames));
-        found.into_iter().filter_map(event)
-    }
-
-    /// Returns the position of the first event from a position on that addressed a client.
-    pub(super) fn first_missed(&self, from: u128, recipient: Recipient<'_>) -> Option<u128> {
-        let mut first = None;
-        self.find(self.start(from), recipient, |at| {
-            first = Some(first.map_or(at, |first: u32| first.min(at)))
-        });
-        first.map(|at| self.position(at as usize))
+        found
     }
 
     /// Returns the index of the first entry from a position on.
@@ -325,13 +344,21 @@ mod tests {
             packets in 1..250usize,
             is_stream: bool,
             from: prop::sample::Index,
+            claimed: prop::sample::Index,
         ) {
             let mut log = if is_stream { Log::of_stream() } else { Log::default() };
             let bounds = Bounds { packets, ..NO_BOUNDS };
             let name = |room: &u8| if *room == 39 { id(1).as_str().into() } else { format!("room {room}") };
-            let names: Vec<SmolStr> = rooms.iter().map(|room| name(room).into()).collect();
-            let mut now = 0;
+            let mut sorted: Vec<SmolStr> = rooms.iter().map(|room| name(room).into()).collect();
+            sorted.sort_unstable();
+            let own = id(1);
+            let recipient = Recipient { id: own.as_str(), rooms: &sorted };
+            let (mut now, mut early) = (0, log.find_missed(0, recipient));
+            let claimed = claimed.index(sent.len() + 1);
             for (number, (count, named, is_excluded, later)) in sent.into_iter().enumerate() {
+                if number == claimed {
+                    early = log.find_missed(log.first(), recipient);
+                }
                 // Those to one room are the most frequent.
                 let count = if count < 6 { 1 } else { 12 };
                 let named: Vec<String> = named.iter().take(count).map(name).collect();
@@ -344,10 +371,6 @@ mod tests {
                 }
                 now += later;
             }
-            let mut sorted = names;
-            sorted.sort_unstable();
-            let own = id(1);
-            let recipient = Recipient { id: &own, rooms: &sorted };
             let start = if log.len() == 0 { 0 } else { from.index(log.len()) };
             let is_for = |at: &u32| log.is_for(*at as usize, recipient);
             let expected: Vec<u32> = (start as u32..log.len() as u32).filter(is_for).collect();
@@ -355,11 +378,17 @@ mod tests {
             let matches = |at| log.is_for(at, recipient);
             log.find_by_index(start, recipient, matches, |at| _ = found.insert(at));
             prop_assert!(found.iter().eq(&expected));
-            let first = expected.first().map(|at| log.position(*at as usize));
-            prop_assert_eq!(log.first_missed(log.position(start), recipient), first);
-            let missed = log.missed(log.position(start), recipient).map(|(position, frames)| (position, frames.clone()));
-            let event = |at: &u32| Some((log.position(*at as usize), log.entry(*at as usize)?.frames.clone()));
-            prop_assert_eq!(missed.collect::<Vec<_>>(), expected.iter().filter_map(event).collect::<Vec<_>>());
+            let missed = log.find_missed(log.position(start), recipient);
+            prop_assert_eq!(missed.first, expected.first().map(|at| log.position(*at as usize)));
+            let event = |at: &u32| Some(log.entry(*at as usize)?.frames.clone());
+            let expected: Vec<_> = expected.iter().filter_map(event).collect();
+            prop_assert_eq!(log.missed(&missed, recipient).cloned().collect::<Vec<_>>(), expected);
+            // A client that came back earlier, and has yet to be let in.
+            let first = early.first.unwrap_or(early.until);
+            if log.has_all_from(first) {
+                let expected: Vec<_> = (log.start(first) as u32..log.len() as u32).filter(is_for).filter_map(|at| event(&at)).collect();
+                prop_assert_eq!(log.missed(&early, recipient).cloned().collect::<Vec<_>>(), expected);
+            }
         }
     }
 
@@ -377,7 +406,7 @@ mod tests {
         }
         let (own, rooms) = (id(1), ["lobby".into(), "news".into()]);
         let looked = Cell::new(0);
-        let recipient = Recipient { id: &own, rooms: &rooms };
+        let recipient = Recipient { id: own.as_str(), rooms: &rooms };
         let is_for = |at| {
             looked.set(looked.get() + 1);
             log.is_for(at, recipient)
@@ -417,6 +446,7 @@ mod tests {
         assert_eq!(log.capacity(), (0, 0));
         push(&mut log, at(102), &["red"], &[]);
         let (own, rooms) = (id(1), ["red".into()]);
-        assert_eq!(log.missed(0, Recipient { id: &own, rooms: &rooms }).count(), 1);
+        let recipient = Recipient { id: own.as_str(), rooms: &rooms };
+        assert_eq!(log.missed(&log.find_missed(0, recipient), recipient).count(), 1);
     }
 }

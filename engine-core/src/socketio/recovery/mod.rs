@@ -65,7 +65,8 @@ use crate::time::{Time, earliest};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
-use log::{Bounds, Log};
+use entry::Recipient;
+use log::{Bounds, Log, Missed};
 use sessions::Sessions;
 use smol_str::SmolStr;
 
@@ -145,6 +146,7 @@ pub struct Claim {
     from: u128,
     /// The position of the first event that the client missed, in the log or before it.
     since: u128,
+    missed: Missed,
 }
 
 impl Claim {
@@ -350,10 +352,10 @@ impl<D> Retained<D> {
     }
 
     fn claim_from(&mut self, id: Id, from: u128) -> Claim {
-        let kept = self.sessions.get(&id);
-        let first = kept.and_then(|kept| self.log.first_missed(from, kept.recipient(&id)));
-        let from = first.unwrap_or(self.log.next().max(from));
-        Claim { id, number: self.sessions.claim(&id), from, since: from }
+        let rooms = self.sessions.get(&id).map_or(&[][..], |kept| &kept.rooms);
+        let missed = self.log.find_missed(from, Recipient { id: id.as_str(), rooms });
+        let from = missed.first.unwrap_or(self.log.next().max(from));
+        Claim { id, number: self.sessions.claim(&id), from, since: from, missed }
     }
 
     /// Returns the position of an offset, or `None` if it is not one of this log.
@@ -378,9 +380,9 @@ impl<D> Retained<D> {
     /// log.
     pub fn missed<'a>(&'a self, claim: &'a Claim) -> Option<impl Iterator<Item = Frames> + use<'a, D>> {
         let kept = self.claimed(claim)?;
-        let events = self.log.missed(claim.from, kept.recipient(&claim.id));
         let has_all = self.log.has_all_from(claim.from);
-        has_all.then(|| events.map(|(_, frames)| Frames::from_shared(frames.clone())))
+        let events = has_all.then(|| self.log.missed(&claim.missed, kept.recipient(&claim.id)));
+        events.map(|events| events.map(|frames| Frames::from_shared(frames.clone())))
     }
 
     /// Hands the socket of a claim over, whose client was sent what it [missed](Retained::missed). Returns `None` if it has

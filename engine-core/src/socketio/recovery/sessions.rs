@@ -46,7 +46,7 @@ impl<D> Kept<D> {
 
     /// Returns the client of the socket with this id.
     pub(super) fn recipient<'a>(&'a self, id: &'a Id) -> Recipient<'a> {
-        Recipient { id, rooms: &self.rooms }
+        Recipient { id: id.as_str(), rooms: &self.rooms }
     }
 }
 

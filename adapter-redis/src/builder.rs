@@ -132,8 +132,9 @@ impl RedisBusBuilder {
         self
     }
 
-    /// Sets how many bytes of messages and entries may wait for Redis, including those that it has not confirmed. Beyond
-    /// that, the newest are dropped, and `BusStatus::Overflowed` is reported. Default: 64 MiB.
+    /// Sets how many bytes of messages and entries may wait for Redis, including those that it has not confirmed; each counts
+    /// 128 bytes more. Beyond that, the newest are dropped, and
+    /// [`BusStatus::Overflowed`](sockeye_core::cluster::BusStatus::Overflowed) is reported. Default: 64 MiB.
     pub fn max_waiting(mut self, bytes: usize) -> RedisBusBuilder {
         self.config.max_waiting = bytes;
         self
@@ -151,7 +152,8 @@ impl RedisBusBuilder {
     }
 
     /// Sets how long a message may wait for Redis. An older one is dropped instead of being sent, because after a long time
-    /// without a connection it would only confuse. Entries of streams are always sent. Default: 30 s.
+    /// without a connection it would only confuse. The same holds for sockets whose clients are away, which count as lost then.
+    /// Entries of streams are always sent. Default: 30 s.
     pub fn max_age(mut self, age: Duration) -> RedisBusBuilder {
         self.config.max_age = age;
         self
@@ -178,13 +180,13 @@ impl RedisBusBuilder {
     }
 
     /// Sets the delay before the first attempt to connect again. It doubles with each attempt, and up to half of it is
-    /// taken off at random. Default: 100 ms.
+    /// taken off at random. At least 1 ms. Default: 100 ms.
     pub fn reconnection_delay(mut self, delay: Duration) -> RedisBusBuilder {
         self.config.reconnection_delay = delay.max(Duration::from_millis(1));
         self
     }
 
-    /// Sets the longest delay between two attempts to connect. Default: 5 s.
+    /// Sets the longest delay between two attempts to connect. At least 1 ms. Default: 5 s.
     pub fn reconnection_delay_max(mut self, delay: Duration) -> RedisBusBuilder {
         self.config.reconnection_delay_max = delay.max(Duration::from_millis(1));
         self
@@ -193,7 +195,7 @@ impl RedisBusBuilder {
     /// Creates the bus. It connects once it is attached to a server, so that Redis need not be there yet.
     ///
     /// # Errors
-    /// If a URL cannot be used.
+    /// If a URL cannot be used, or there is none, or the root certificates of the system cannot be read.
     pub fn build(self) -> Result<RedisBus, UrlError> {
         let servers = self.servers?;
         #[cfg(feature = "tls")]

@@ -267,6 +267,21 @@ fn a_server_that_dies_takes_the_acknowledgements_of_its_clients_along() {
 }
 
 #[test]
+fn a_server_that_goes_twice_is_silent_once() {
+    let mut node = node(sharded());
+    ["a", "b"].iter().for_each(|uid| beat(&mut node, NOW, uid));
+    let request = ask_clients(&mut node, None);
+    node.handle_count(&request, Some(4));
+    // The number of its clients is lost.
+    say(&mut node, NOW, "a", 12, &format!(r#"{{"requestId":"{request}","packet":1}}"#)).unwrap();
+    for _ in 0..3 {
+        say(&mut node, NOW, "a", 13, "{}").unwrap();
+    }
+    node.handle_timeout(at(5));
+    assert_eq!(end(&mut node), Some((vec!["b".into(), "a".into()], 1)));
+}
+
+#[test]
 fn the_answers_of_servers_without_a_name_are_counted() {
     let mut node = node(classic());
     let request = ask_clients(&mut node, None);

@@ -40,7 +40,8 @@ pub enum ClusterEvent {
         /// The reason.
         cause: String,
     },
-    /// More has waited for the bus than it keeps, so that messages to other servers are dropped.
+    /// More has waited at the bus than it keeps, so that messages to other servers are dropped or, by a
+    /// [`MemoryBus`](crate::cluster::MemoryBus), those to this one.
     #[non_exhaustive]
     BusOverflowed {
         /// The limit, in bytes.
@@ -85,10 +86,7 @@ impl fmt::Display for ClusterEvent {
                 )
             }
             ClusterEvent::BusOverflowed { limit } => {
-                write!(
-                    f,
-                    "more than {limit} bytes wait for the bus of the cluster, so messages to other servers are dropped"
-                )
+                write!(f, "more than {limit} bytes wait at the bus of the cluster, so messages are dropped")
             }
             ClusterEvent::MessageIgnored { cause, count } => {
                 write!(f, "{count} messages of other servers were ignored: {cause}")

@@ -137,7 +137,7 @@ fn the_application_is_told_of_the_bus_and_of_messages_that_make_no_sense() {
         take(&told),
         [
             "the bus of the cluster is not connected, so only the own clients are reached: gone",
-            "more than 5 bytes wait for the bus of the cluster, so messages to other servers are dropped"
+            "more than 5 bytes wait at the bus of the cluster, so messages are dropped"
         ]
     );
     for _ in 0..3 {

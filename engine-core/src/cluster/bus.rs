@@ -191,7 +191,7 @@ pub enum BusStatus {
         /// The reason.
         cause: String,
     },
-    /// So much waited for the broker that messages were dropped. Reported once for each time without a connection, or
+    /// So much waited for the broker, or for this node, that messages were dropped. Reported once for each time without a connection, or
     /// each time that the queue is full.
     Overflowed {
         /// The limit of what may wait, in bytes.

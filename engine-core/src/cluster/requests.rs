@@ -276,7 +276,9 @@ impl Requests {
                 is_complete &= progress.is_complete();
                 progress.announced = progress.acknowledged;
             }
-            if (was_asked || request.nodes.contains_key(node)) && !is_complete {
+            let is_concerned = was_asked || request.nodes.contains_key(node);
+            // A node that was lost may still say goodbye.
+            if is_concerned && !is_complete && !request.gone.contains(node) {
                 request.gone.push(node.clone());
             }
             if request.is_over() {

@@ -12,7 +12,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The bytes that may wait for one server.
 const MAX_WAITING: usize = 64 << 20;
@@ -66,12 +66,19 @@ struct State {
     seats: BTreeMap<u64, Seat>,
     last_seat: u64,
     streams: BTreeMap<SmolStr, Stream>,
-    /// Values by their keys, each with its number.
-    saved: BTreeMap<String, (u64, Bytes)>,
+    saved: BTreeMap<String, Value>,
     /// The keys in the order in which they were saved, and the server of each.
     order: BTreeMap<u64, (u64, String)>,
     saved_size: usize,
     last_saved: u64,
+}
+
+/// A value that is kept for some time.
+struct Value {
+    number: u64,
+    bytes: Bytes,
+    /// The end of its lifetime, unless that is too far away.
+    until: Option<Instant>,
 }
 
 /// A stream, and the entries that it keeps.
@@ -210,7 +217,7 @@ enum Sent {
     Message(Channel, Bytes),
     Entry(Channel, Fields),
     Count(Channel, RequestId),
-    Save(String, Bytes),
+    Save(String, Bytes, Duration),
     Load { key: String, remove: bool, request: RequestId },
     Read { stream: Channel, from: String, request: RequestId },
     Status(BusStatus),
@@ -236,9 +243,10 @@ impl State {
                 let subscribers = self.seats.values().filter(|seat| seat.watches(&channel)).count();
                 self.queue(Item::Count { request, subscribers }, woken, |at, _| at == from);
             }
-            Sent::Save(key, value) => self.save(from, key, value, woken),
+            Sent::Save(key, value, lifetime) => self.save(from, key, (value, lifetime), woken),
             Sent::Load { key, remove, request } => {
-                let value = self.saved.get(&key).map(|(_, value)| value.clone());
+                let lives = |value: &&Value| value.until.is_none_or(|until| Instant::now() < until);
+                let value = self.saved.get(&key).filter(lives).map(|value| value.bytes.clone());
                 if remove {
                     self.forget(&key);
                 }
@@ -253,13 +261,15 @@ impl State {
         }
     }
 
-    /// Keeps a value. Its server removes it at the end of its lifetime, by looking whether it is still there.
-    fn save(&mut self, from: u64, key: String, value: Bytes, woken: &mut Woken) {
+    /// Keeps a value. Its server removes it at the end of its lifetime, unless it is gone: then it stays until there is no
+    /// room for it.
+    fn save(&mut self, from: u64, key: String, (bytes, lifetime): (Bytes, Duration), woken: &mut Woken) {
         self.forget(&key);
         self.last_saved += 1;
-        self.saved_size += ITEM + key.len() + value.len();
+        self.saved_size += ITEM + key.len() + bytes.len();
         self.order.insert(self.last_saved, (from, key.clone()));
-        self.saved.insert(key, (self.last_saved, value));
+        let until = Instant::now().checked_add(lifetime);
+        self.saved.insert(key, Value { number: self.last_saved, bytes, until });
         while self.saved_size > MAX_SAVED
             && let Some((_, (owner, oldest))) = self.order.pop_first()
         {
@@ -269,9 +279,9 @@ impl State {
     }
 
     fn forget(&mut self, key: &str) {
-        if let Some((number, value)) = self.saved.remove(key) {
+        if let Some(Value { number, bytes, .. }) = self.saved.remove(key) {
             self.order.remove(&number);
-            self.saved_size -= ITEM + key.len() + value.len();
+            self.saved_size -= ITEM + key.len() + bytes.len();
         }
     }
 
@@ -290,7 +300,7 @@ impl Seat {
         let size = match &sent {
             Sent::Message(_, message) => message.len(),
             Sent::Entry(_, fields) => fields.iter().map(|(_, value)| value.len()).sum(),
-            Sent::Save(_, value) => value.len(),
+            Sent::Save(_, value, _) => value.len(),
             Sent::Count(..) | Sent::Load { .. } | Sent::Read { .. } | Sent::Status(_) => 0,
         };
         if self.early_size + size + ITEM <= MAX_WAITING {
@@ -299,7 +309,7 @@ impl Seat {
             return;
         }
         self.note_overflow();
-        if let Sent::Save(key, _) = sent {
+        if let Sent::Save(key, ..) = sent {
             self.push(Item::Unsaved { key: key.into() });
         }
     }
@@ -414,8 +424,8 @@ impl Bus for MemoryBus {
         true
     }
 
-    fn save(&self, key: &str, value: Bytes, _lifetime: Duration) {
-        self.put(Sent::Save(key.to_owned(), value));
+    fn save(&self, key: &str, value: Bytes, lifetime: Duration) {
+        self.put(Sent::Save(key.to_owned(), value, lifetime));
     }
 
     fn load(&self, key: &str, remove: bool, request: RequestId) {
@@ -489,13 +499,15 @@ impl fmt::Debug for MemoryBus {
 mod tests {
     use super::*;
 
+    const LONG: Duration = Duration::from_secs(3600);
+
     #[test]
     fn a_server_is_told_which_of_its_own_values_there_was_no_capacity_for() {
         let mut state = State::default();
         state.seats.extend([(1, Seat::default()), (2, Seat::default())]);
         let (value, mut woken) = (Bytes::from(vec![0; MAX_SAVED / 4]), Woken::new());
         for (from, key) in [(1, "a"), (2, "b"), (1, "c"), (2, "d"), (2, "b"), (1, "e"), (1, "f")] {
-            state.pass(from, Sent::Save(key.into(), value.clone()), &mut woken);
+            state.pass(from, Sent::Save(key.into(), value.clone(), LONG), &mut woken);
         }
         let told = |seat: u64| -> Vec<&str> {
             let items = state.seats[&seat].inbox.iter().map(|(item, _)| match item {
@@ -513,7 +525,7 @@ mod tests {
         let mut seat = Seat::default();
         let value = Bytes::from(vec![0; MAX_WAITING / 2]);
         for key in ["a", "b", "c"] {
-            seat.keep(Sent::Save(key.into(), value.clone()));
+            seat.keep(Sent::Save(key.into(), value.clone(), LONG));
         }
         let mut pop = || seat.pop(&Context::from_waker(Waker::noop()));
         assert!(matches!(pop(), Some(Item::Status(BusStatus::Overflowed { limit: MAX_WAITING }))));
@@ -522,5 +534,27 @@ mod tests {
         }
         assert!(pop().is_none());
         assert_eq!(seat.early.len(), 1);
+    }
+
+    #[test]
+    fn a_value_is_found_until_the_end_of_its_lifetime() {
+        let (mut state, mut woken) = (State::default(), Woken::new());
+        state.seats.insert(1, Seat::default());
+        for (key, lifetime) in [("gone", Duration::ZERO), ("kept", Duration::MAX)] {
+            state.pass(1, Sent::Save(key.into(), Bytes::from_static(b"value"), lifetime), &mut woken);
+            for remove in [false, true] {
+                state.pass(1, Sent::Load { key: key.into(), remove, request: key.into() }, &mut woken);
+            }
+        }
+        let found: Vec<_> = state.seats[&1]
+            .inbox
+            .iter()
+            .map(|(item, _)| match item {
+                Item::Found { found: Found::Value(value), .. } => value.is_some(),
+                _ => panic!("nothing else was sent"),
+            })
+            .collect();
+        assert_eq!(found, [false, false, true, true]);
+        assert_eq!(state.saved_size, 0);
     }
 }

@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 /// The memory that an item takes beside its content, about.
 const OVERHEAD: usize = 128;
 
+/// The longest lifetime of a value, in milliseconds: its end, by the clock of Redis, has to fit into 63 bits.
+const MAX_LIFETIME: u64 = 1 << 60;
+
 /// Something that waits.
 pub(crate) struct Item {
     /// Its place among all items of the bus.
@@ -98,8 +101,8 @@ impl Item {
                 pipeline.cmd("PUBSUB").arg(name).arg(channel.name.as_str());
             }
             Command::Save(key, value, lifetime) => {
-                let lifetime = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
-                pipeline.cmd("SET").arg(key.name.as_str()).arg(&value[..]).arg("PX").arg(lifetime.max(1));
+                let lifetime = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX).clamp(1, MAX_LIFETIME);
+                pipeline.cmd("SET").arg(key.name.as_str()).arg(&value[..]).arg("PX").arg(lifetime);
             }
             Command::Load { key, remove, .. } => {
                 pipeline.cmd(if *remove { "GETDEL" } else { "GET" }).arg(key.name.as_str());

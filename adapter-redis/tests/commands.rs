@@ -264,6 +264,9 @@ fn values_are_stored_for_their_lifetime_and_taken_once() {
         }
         other.bus.load("key", true, "second".into());
         assert_eq!(other.found("second"), Found::Value(None));
+        rig.bus.save("long", value.clone(), Duration::MAX);
+        rig.bus.load("long", true, "third".into());
+        assert_eq!(rig.found("third"), Found::Value(Some(value.clone())));
         rig.bus.save("short", value, Duration::from_millis(1));
         let started = Instant::now();
         loop {

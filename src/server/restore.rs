@@ -63,7 +63,7 @@ impl Namespace {
         let value = saved.encode();
         link.queue(|state, _| {
             state.take_unsaved(&saved.pid);
-            state.cluster.save_session(&saved.pid, value, lifetime + MARGIN);
+            state.cluster.save_session(&saved.pid, value, lifetime.saturating_add(MARGIN));
         });
     }
 
@@ -131,7 +131,7 @@ impl Namespace {
         let engine = self.0.engine.upgrade();
         let recovery = engine.as_ref().and_then(|engine| engine.application.recovery.as_ref());
         if let Some(recovery) = recovery {
-            let lifetime = recovery.max_disconnection() + MARGIN;
+            let lifetime = recovery.max_disconnection().saturating_add(MARGIN);
             let value = bytes::Bytes::copy_from_slice(value);
             link.queue(|state, _| state.cluster.save_session(&session.pid, value, lifetime));
             link.send();

@@ -400,8 +400,8 @@ impl Namespace {
         match self.0.numbering {
             Some(Numbering::Stream) => {
                 self.keep_at_bus(&mut memory.retained, socket.id(), now);
-                // Its client can still come back, because it is at the bus.
-                None
+                // The client of another one can still come back, because it is at the bus.
+                given_up.filter(|(id, _)| *id == socket.id())
             }
             _ => given_up,
         }

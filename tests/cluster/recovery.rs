@@ -369,6 +369,37 @@ fn many_sockets_that_expire_together_are_asked_for_together() {
 }
 
 #[test]
+fn a_socket_that_its_server_has_forgotten_may_be_recovered_and_is_not_told_as_expired() {
+    let mut world = World::new(0);
+    let expired = world.expired.clone();
+    let recovery = Recovery::new().max_sockets(1).on_expired(move |socket| {
+        expired.lock().unwrap().push(format!("0 {}", socket.id()));
+    });
+    world.add(|builder| builder.connection_state_recovery(recovery));
+    world.add(|builder| builder);
+    let [first, second, third] = [(); 3].map(|()| {
+        let (client, id) = world.connect(0);
+        cut(client);
+        id
+    });
+    assert!(is_recovered(&world.come_back(&second, 1)));
+    world.servers[0].advance(130 * SECOND);
+    let told = take(&world.expired);
+    assert_eq!(told, [format!("0 {third}")], "not {first}, because it could have come back as well");
+}
+
+#[test]
+fn a_client_may_be_given_all_the_time_in_the_world() {
+    let mut world = World::new(0);
+    let recovery = Recovery::new().max_disconnection_duration(Duration::MAX);
+    (0..2).for_each(|_| world.add(|builder| builder.connection_state_recovery(recovery.clone())));
+    let (client, id) = world.connect(0);
+    cut(client);
+    world.servers[0].advance(3600 * SECOND);
+    assert!(is_recovered(&world.come_back(&id, 1)));
+}
+
+#[test]
 fn a_server_that_hands_over_leaves_its_clients_to_the_others() {
     let mut world = World::new(2);
     let (client, id) = world.connect(0);

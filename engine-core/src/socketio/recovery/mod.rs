@@ -296,7 +296,8 @@ impl<D> Retained<D> {
         Life { secret, is_foreign: false, since: self.log.next(), recovered: None }
     }
 
-    /// Keeps a socket whose client has gone. Returns the one that there is no capacity for.
+    /// Keeps a socket whose client has gone. Returns the one that there is no capacity for: the one that has been away the
+    /// longest or, if none can make room, this one.
     pub fn keep(
         &mut self,
         now: Time,
@@ -314,10 +315,19 @@ impl<D> Retained<D> {
             // Another server may recover the client, and does not know the age of events.
             life.since = life.since.max(last.saturating_add(1));
         }
-        self.sessions.insert(id, Kept::new(rooms, data, life, is_unconfirmed, deadline));
-        match self.sessions.len() > self.config.max_sessions {
-            true => self.sessions.pop(),
-            false => None,
+        let kept = Kept::new(rooms, data, life, is_unconfirmed, deadline);
+        self.sessions.remove(&id);
+        if self.sessions.len() < self.config.max_sessions {
+            self.sessions.insert(id, kept);
+            return None;
+        }
+        // Another one, even if it has gone at the same time.
+        match self.sessions.pop() {
+            Some(oldest) => {
+                self.sessions.insert(id, kept);
+                Some(oldest)
+            }
+            None => Some((id, kept)),
         }
     }
 

@@ -273,6 +273,16 @@ fn there_is_no_capacity_for_more_sockets_than_the_limit() {
     let removed = recovery.keep(at(3), id(3), life, [].into(), ());
     assert_eq!(removed.map(|(id, _)| id), Some(id(1)), "the one whose deadline is the first");
     assert_eq!(recovery.usage().sessions, 2);
+    let keep = |recovery: &mut Retained<()>, n| {
+        let life = recovery.begin(pid(n).secret);
+        recovery.keep(at(3), id(n), life, [].into(), ()).map(|(id, _)| id)
+    };
+    assert_eq!(keep(&mut recovery, 2), None, "the same once more");
+    assert_eq!(keep(&mut recovery, 1), Some(id(2)), "another one that has gone at the same time");
+    let claims = [1, 3].map(|n| recovery.claim(at(4), &pid(n), None).expect("it is kept"));
+    assert_eq!(keep(&mut recovery, 2), Some(id(2)), "those of clients that have come back stay");
+    assert_eq!(claims.map(|claim| claim.id()), [id(1), id(3)]);
+    assert_eq!(keep(&mut new(|config| config.max_sessions = 0), 1), Some(id(1)));
 }
 
 #[test]

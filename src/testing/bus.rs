@@ -33,7 +33,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Checks that a [`Bus`] keeps what it has to guarantee: messages arrive once and in order, patterns, streams and counts
-/// work, calls never wait or call the node in place, and nothing is left when the bus is dropped.
+/// work, sessions are found if the bus stores them, calls never wait or call the node in place, and nothing is left when the
+/// bus is dropped.
 ///
 /// The checks use several buses of one broker, and channels whose names no one else uses. What happens when the broker is
 /// away is not checked, because only you can stop it.
@@ -98,6 +99,10 @@ impl BusCheck {
         }
         if self.has(ChannelKind::Stream) {
             self.check_streams().await;
+            if (self.make)().stores_sessions() {
+                self.check_values().await;
+                self.check_reading().await;
+            }
         }
         self.check_queue().await;
         self.check_end().await;

@@ -42,6 +42,8 @@ enum Fault {
     CountsOneLess,
     ForgetsToUnwatch,
     MixesUp,
+    ForgetsValues,
+    SkipsEntries,
 }
 
 impl Bus for Faulty {
@@ -74,6 +76,26 @@ impl Bus for Faulty {
         }
         self.0.count(channel, request);
     }
+
+    fn stores_sessions(&self) -> bool {
+        true
+    }
+
+    fn save(&self, key: &str, value: Bytes, lifetime: Duration) {
+        if self.1 != Fault::ForgetsValues {
+            self.0.save(key, value, lifetime);
+        }
+    }
+
+    fn load(&self, key: &str, remove: bool, request: RequestId) {
+        self.0.load(key, remove, request);
+    }
+
+    fn read(&self, stream: &Channel, from: &str, request: RequestId) {
+        // From behind the position, as a broker may understand it.
+        let behind = format!("{from}0");
+        self.0.read(stream, if self.1 == Fault::SkipsEntries { &behind } else { from }, request);
+    }
 }
 
 fn check_faulty(fault: Fault) {
@@ -103,4 +125,16 @@ fn a_bus_that_does_not_unsubscribe_fails() {
 #[should_panic(expected = "messages arrive unchanged")]
 fn a_bus_that_changes_messages_fails() {
     check_faulty(Fault::MixesUp);
+}
+
+#[test]
+#[should_panic(expected = "the value that was saved last is found until it is removed")]
+fn a_bus_that_forgets_values_fails() {
+    check_faulty(Fault::ForgetsValues);
+}
+
+#[test]
+#[should_panic(expected = "a stream is read from a position on")]
+fn a_bus_that_skips_entries_fails() {
+    check_faulty(Fault::SkipsEntries);
 }

@@ -4,10 +4,15 @@ use super::BusCheck;
 use super::probe::{Probe, QUIET};
 use crate::cluster::{BusStatus, Channel, ChannelKind};
 use bytes::Bytes;
+use sockeye_core::cluster::{Entry, Found};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The number of messages whose order is checked.
 const MESSAGES: usize = 500;
+
+/// The time for which values are kept.
+const LIFETIME: Duration = Duration::from_secs(60);
 
 impl BusCheck {
     /// The messages of one node on one channel arrive once, and in their order, whatever their sizes.
@@ -206,6 +211,71 @@ impl BusCheck {
             orders.push(order);
         }
         assert!(orders.windows(2).all(|two| two[0] == two[1]), "all nodes read a stream in one order");
+    }
+
+    /// A value is found by every node until it is removed, or at the end of its lifetime.
+    pub(super) async fn check_values(&self) {
+        let [a, b] = [self.probe(), self.probe()];
+        let key = self.channel(ChannelKind::Stream).name;
+        let value = |content: &'static [u8]| Found::Value(Some(Bytes::from_static(content)));
+        let save = |content: &'static [u8], lifetime| {
+            a.call(|bus| bus.save(&key, Bytes::from_static(content), lifetime));
+        };
+        assert_eq!(a.load(&key, false).await, Found::Value(None), "a value that was not saved is not found");
+        save(b"first", LIFETIME);
+        save(b"\x00second\xff", LIFETIME);
+        for is_removed in [false, true] {
+            let found = a.load(&key, is_removed).await;
+            assert_eq!(
+                found,
+                value(b"\x00second\xff"),
+                "the value that was saved last is found until it is removed"
+            );
+        }
+        assert_eq!(b.load(&key, false).await, Found::Value(None), "a value that was removed is not found");
+        save(b"third", LIFETIME);
+        a.call(|bus| bus.flush()).await;
+        assert_eq!(b.load(&key, true).await, value(b"third"), "a value is found by other nodes");
+        assert_eq!(a.load(&key, true).await, Found::Value(None), "a value is removed for all nodes");
+        save(b"fourth", Duration::from_millis(1));
+        // The broker has a clock of its own.
+        std::thread::sleep(Duration::from_millis(5));
+        assert_eq!(a.load(&key, false).await, Found::Value(None), "a value is not found after its lifetime");
+    }
+
+    /// The entries of a stream can be read again from a position on.
+    pub(super) async fn check_reading(&self) {
+        let [a, b] = [self.probe(), self.probe()];
+        let stream = self.channel(ChannelKind::Stream);
+        let read = async |from: &str| match b.look_up(|bus, request| bus.read(&stream, from, request)).await {
+            Found::Entries(entries) => entries,
+            found => panic!("entries are found in a stream, not {found:?}"),
+        };
+        assert_eq!(read("0-0").await, [], "nothing is read from an empty stream");
+        for number in 0..10 {
+            a.call(|bus| bus.append(&stream, vec![("data", Bytes::from(number.to_string()))]));
+        }
+        a.call(|bus| bus.flush()).await;
+        let mut all: Vec<Entry> = Vec::new();
+        loop {
+            let from = all.last().map_or("0-0", |(offset, _)| offset);
+            let mut some = read(from).await;
+            // The entry at the position is there, too.
+            let known = if all.is_empty() { 0 } else { 1 };
+            assert_eq!(
+                all.last(),
+                some.get(..known).and_then(<[_]>::first),
+                "a stream is read from a position on"
+            );
+            if some.len() == known {
+                break;
+            }
+            all.extend(some.split_off(known));
+        }
+        let data: Vec<_> = all.iter().flat_map(|(_, fields)| fields).collect();
+        let expected: Vec<_> =
+            (0..10).map(|number| ("data".to_owned(), Bytes::from(number.to_string()))).collect();
+        assert!(data.into_iter().eq(&expected), "what is read again is unchanged and in order: {all:?}");
     }
 
     /// What is asked for before the node is attached is done once the bus is connected, which it reports.

@@ -3,14 +3,13 @@
 use crate::cluster::{Bus, BusStatus, Channel, ChannelKind, Node, RequestId};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use sockeye_core::Random;
-use sockeye_core::Time;
-use sockeye_core::cluster::{Cluster, ClusterConfig, Command};
+use sockeye_core::cluster::Found;
 use sockeye_core::host::{Connector, Runtime};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -31,6 +30,7 @@ pub(super) struct Probe {
     pub(super) ear: Arc<Ear>,
     runtime: Arc<dyn Connector>,
     timeout: Duration,
+    requests: AtomicUsize,
 }
 
 /// A node.
@@ -48,6 +48,7 @@ pub(super) struct Heard {
     /// The streams, offsets and fields of entries.
     pub(super) entries: Vec<(String, String, Fields)>,
     counts: BTreeMap<RequestId, Option<usize>>,
+    found: BTreeMap<RequestId, Found>,
     pub(super) statuses: Vec<BusStatus>,
     waker: Option<Waker>,
     is_called_in_place: bool,
@@ -64,7 +65,7 @@ impl Heard {
 impl Probe {
     pub(super) fn new(runtime: Arc<dyn Connector>, bus: Box<dyn Bus>, timeout: Duration) -> Probe {
         let ear = Arc::new(Ear { runtime: runtime.clone(), heard: Mutex::default() });
-        Probe { bus, ear, runtime, timeout }
+        Probe { bus, ear, runtime, timeout, requests: AtomicUsize::new(0) }
     }
 
     pub(super) fn attach(&self) {
@@ -119,9 +120,25 @@ impl Probe {
 
     /// Asks for the number of nodes that watch a channel.
     pub(super) async fn count(&self, channel: &Channel) -> Option<usize> {
-        let request = request();
+        let request = self.request();
         self.call(|bus| bus.count(channel, request.clone()));
         self.wait("every count is answered", |heard| heard.counts.remove(&request)).await
+    }
+
+    /// Looks something up by `ask`.
+    pub(super) async fn look_up(&self, ask: impl FnOnce(&dyn Bus, RequestId)) -> Found {
+        let request = self.request();
+        self.call(|bus| ask(bus, request.clone()));
+        self.wait("what is looked up is answered", |heard| heard.found.remove(&request)).await
+    }
+
+    /// Looks a value up.
+    pub(super) async fn load(&self, key: &str, remove: bool) -> Found {
+        self.look_up(|bus, request| bus.load(key, remove, request)).await
+    }
+
+    fn request(&self) -> RequestId {
+        RequestId::from(self.requests.fetch_add(1, Ordering::Relaxed).to_string().as_str())
     }
 
     /// Waits until as many nodes watch a channel.
@@ -159,22 +176,6 @@ impl Probe {
     }
 }
 
-/// Returns the id of a request, which only the state machine of a cluster can make.
-fn request() -> RequestId {
-    let mut seed = [0; 20];
-    let _ = getrandom::fill(&mut seed);
-    let config = ClusterConfig::new(crate::cluster::Sharded::default().into());
-    let mut cluster = Cluster::new(config, Random::from_seed(seed));
-    cluster.add_namespace(Time::ZERO, "/");
-    let _ = cluster.count_servers(Time::ZERO, "/");
-    let mut commands = std::iter::from_fn(|| cluster.poll_command());
-    let counts = commands.find_map(|command| match command {
-        Command::Count { request, .. } => Some(request),
-        _ => None,
-    });
-    counts.expect("a request asks the bus for a number")
-}
-
 impl Ear {
     fn hear(&self, f: impl FnOnce(&mut Heard)) {
         let waker = {
@@ -203,6 +204,10 @@ impl Node for Ear {
 
     fn handle_count(&self, request: &RequestId, subscribers: Option<usize>) {
         self.hear(|heard| _ = heard.counts.insert(request.clone(), subscribers));
+    }
+
+    fn handle_found(&self, request: &RequestId, found: Found) {
+        self.hear(|heard| _ = heard.found.insert(request.clone(), found));
     }
 
     fn handle_status(&self, status: BusStatus) {

@@ -172,8 +172,8 @@ impl RedisBusBuilder {
         self
     }
 
-    /// Sets how long Redis may take to answer. After that the connection is closed and opened again. A connection on which
-    /// nothing happens is checked twice in that time. At least 2 ms. Default: 10 s.
+    /// Sets how long Redis may take to answer, while nothing else comes from it. After that the connection is closed and opened
+    /// again. A connection on which nothing happens is checked twice in that time. At least 2 ms. Default: 10 s.
     pub fn response_timeout(mut self, timeout: Duration) -> RedisBusBuilder {
         self.config.response_timeout = timeout.max(Duration::from_millis(2));
         self

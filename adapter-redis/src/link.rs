@@ -184,7 +184,9 @@ impl Session {
     fn poll(&mut self, cx: &mut Context<'_>, worker: &Worker) -> Result<(), Failure> {
         // It is asked for again at the next wake-up.
         let Some(node) = worker.node.upgrade() else { return Ok(()) };
-        let shared = (&*worker.shared, worker.id);
+        // First, so that nobody counts as silent whose answer has come while this task was held up.
+        self.work(cx, worker, &*node)?;
+        let mut is_checked = false;
         while self.tick.as_mut().poll(cx).is_ready() {
             let timeout = worker.shared.config.response_timeout;
             self.publisher.check(cx, timeout, &self.to)?;
@@ -193,7 +195,14 @@ impl Session {
                 reader.check(timeout, &self.to)?;
             }
             self.tick = self.runtime.sleep(interval(worker));
+            is_checked = true;
         }
+        // What was sent to check the connections has to leave.
+        if is_checked { self.work(cx, worker, &*node) } else { Ok(()) }
+    }
+
+    fn work(&mut self, cx: &mut Context<'_>, worker: &Worker, node: &dyn Node) -> Result<(), Failure> {
+        let shared = (&*worker.shared, worker.id);
         let (changes, has_more) = worker.shared.take_changes(worker.id);
         // In a Redis Cluster, channels came from another server.
         self.is_up &= !has_more;
@@ -203,8 +212,8 @@ impl Session {
             }
             self.subscriber.change(changes);
         }
-        self.subscriber.poll(cx, shared, &self.to, &*node)?;
-        self.poll_reader(cx, worker, &*node)?;
+        self.subscriber.poll(cx, shared, &self.to, node)?;
+        self.poll_reader(cx, worker, node)?;
         if !self.is_up && self.subscriber.is_ready() && self.reader.is_ready() {
             (self.is_up, self.was_up) = (true, true);
             if let Some(status) = worker.shared.set_up(worker.id) {
@@ -212,7 +221,7 @@ impl Session {
             }
         }
         // Answers to a request come to channels of this node, so that it must not leave before these are subscribed to.
-        self.publisher.poll(cx, shared, self.is_up, &self.to, &*node)
+        self.publisher.poll(cx, shared, self.is_up, &self.to, node)
     }
 
     fn poll_reader(&mut self, cx: &mut Context<'_>, worker: &Worker, node: &dyn Node) -> Result<(), Failure> {

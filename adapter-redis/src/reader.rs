@@ -43,6 +43,8 @@ pub(crate) struct Reader {
     is_asked: bool,
     /// When it was asked for entries, or connected.
     since: Instant,
+    /// When something came.
+    heard: Instant,
     /// The entries of the answer so far, and its bytes.
     count: usize,
     bytes: usize,
@@ -98,6 +100,7 @@ impl Reader {
             current: None,
             is_asked: false,
             since: Instant::now(),
+            heard: Instant::now(),
             count: 0,
             bytes: 0,
             max_count: COUNT,
@@ -143,6 +146,7 @@ impl Reader {
             if self.wire.poll_read(cx, self.parser.missing(), to)?.is_pending() {
                 return Ok(());
             }
+            self.heard = Instant::now();
         }
     }
 
@@ -303,7 +307,7 @@ impl Reader {
     /// Checks that Redis answers. To be called at intervals.
     pub(crate) fn check(&self, timeout: Duration, to: &Endpoint) -> Result<(), Failure> {
         let late = if self.is_ready() { Duration::from_millis(BLOCK) + timeout } else { timeout };
-        if self.since.elapsed() < late { Ok(()) } else { Err(Failure::silent(to)) }
+        if self.since.max(self.heard).elapsed() < late { Ok(()) } else { Err(Failure::silent(to)) }
     }
 }
 
@@ -327,7 +331,7 @@ pub(crate) mod tests {
     use sockeye_core::cluster::RequestId;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::Wake;
+    use std::task::{Wake, Waker};
 
     /// Counts the entries that come, and how often a task is woken.
     #[derive(Default)]
@@ -358,16 +362,13 @@ pub(crate) mod tests {
         fn handle_status(&self, _: BusStatus) {}
     }
 
-    #[test]
-    fn other_tasks_have_a_turn_while_many_entries_are_there() {
-        const COUNT: usize = 2000;
+    /// Returns a reader that gets an answer with so many entries.
+    fn reader(entries: usize) -> Reader {
         let data = "x".repeat(100);
         let entry = |number| format!("*2\r\n$8\r\n1-{number:06}\r\n*2\r\n$4\r\ndata\r\n$100\r\n{data}\r\n");
-        let entries: String = (0..COUNT).map(entry).collect();
-        let answer: &[u8] = format!("*1\r\n*2\r\n$1\r\ns\r\n*{COUNT}\r\n{entries}").leak().as_bytes();
-        let to = Endpoint::parse("redis://127.0.0.1").unwrap();
-        let shared = Shared::new(Servers::Single(to.clone()), Config::default());
-        let mut reader = Reader {
+        let list: String = (0..entries).map(entry).collect();
+        let answer: &[u8] = format!("*1\r\n*2\r\n$1\r\ns\r\n*{entries}\r\n{list}").leak().as_bytes();
+        Reader {
             runtime: Runtime::current(),
             wire: Wire::new(Box::new(tokio::io::join(answer, tokio::io::sink()))),
             parser: Entries::new(usize::MAX),
@@ -376,12 +377,36 @@ pub(crate) mod tests {
             current: None,
             is_asked: true,
             since: Instant::now(),
+            heard: Instant::now(),
             count: 0,
             bytes: 0,
             max_count: MAX_COUNT,
             quick: 0,
             pause: None,
-        };
+        }
+    }
+
+    fn redis() -> (Endpoint, Shared) {
+        let to = Endpoint::parse("redis://127.0.0.1").unwrap();
+        (to.clone(), Shared::new(Servers::Single(to), Config::default()))
+    }
+
+    #[test]
+    fn a_server_whose_answer_takes_long_to_handle_is_not_silent() {
+        let ((to, shared), mut reader) = (redis(), reader(2000));
+        let long_ago = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
+        (reader.since, reader.heard) = (long_ago, long_ago);
+        let timeout = Config::default().response_timeout;
+        assert_eq!(reader.check(timeout, &to), Err(Failure::silent(&to)));
+        let polled = reader.poll(&mut Context::from_waker(Waker::noop()), &shared, &to, &Counts::default());
+        assert_eq!(polled, Ok(()));
+        assert_eq!(reader.check(timeout, &to), Ok(()));
+    }
+
+    #[test]
+    fn other_tasks_have_a_turn_while_many_entries_are_there() {
+        const COUNT: usize = 2000;
+        let ((to, shared), mut reader) = (redis(), reader(COUNT));
         let counts = Arc::new(Counts::default());
         let waker = counts.clone().into();
         let mut cx = Context::from_waker(&waker);

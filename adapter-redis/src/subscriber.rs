@@ -29,7 +29,7 @@ pub(crate) struct Subscriber {
     unconfirmed: usize,
     /// Of these, how many say that a sharded channel is no longer subscribed to, by its name.
     leaving: BTreeMap<String, usize>,
-    /// When the oldest command without an answer was written.
+    /// When the oldest command without an answer was written, or something came since.
     asked: Option<Instant>,
     /// The answers to `AUTH` and `PING` that are awaited.
     unanswered: usize,
@@ -124,6 +124,8 @@ impl Subscriber {
             if self.wire.poll_read(cx, self.frames.missing(), to)?.is_pending() {
                 return Ok(());
             }
+            // The answer may be behind many messages.
+            self.asked = self.asked.map(|_| Instant::now());
         }
     }
 
@@ -225,6 +227,39 @@ mod tests {
     use crate::state::FIRST;
     use std::task::Waker;
 
+    fn wire(input: &str) -> Wire {
+        let input: &[u8] = input.to_owned().leak().as_bytes();
+        Wire::new(Box::new(tokio::io::join(input, tokio::io::sink())))
+    }
+
+    /// Returns a subscriber that gets this, and then the end of the connection.
+    fn subscriber(input: &str) -> Subscriber {
+        Subscriber {
+            wire: wire(input),
+            frames: Frames::new(100),
+            channels: BTreeSet::new(),
+            unconfirmed: 0,
+            leaving: BTreeMap::new(),
+            asked: None,
+            unanswered: 0,
+        }
+    }
+
+    #[test]
+    fn a_server_that_sends_messages_is_not_silent() {
+        let to = Endpoint::parse("redis://127.0.0.1").unwrap();
+        let shared = Shared::new(Servers::Single(to.clone()), Config::default());
+        let mut subscriber = subscriber("*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nx\r\n");
+        subscriber.ping();
+        subscriber.asked = Instant::now().checked_sub(Duration::from_secs(60));
+        let timeout = shared.config.response_timeout;
+        assert_eq!(subscriber.check(timeout, &to), Err(Failure::silent(&to)));
+        let mut cx = Context::from_waker(Waker::noop());
+        let _ = subscriber.poll(&mut cx, (&shared, FIRST), &to, &Counts::default());
+        assert_eq!(subscriber.check(timeout, &to), Ok(()));
+        assert!(!subscriber.is_ready(), "the answer is still awaited");
+    }
+
     #[test]
     fn a_channel_that_is_watched_again_before_its_end_is_confirmed_has_not_moved() {
         let to = Endpoint::parse("redis://127.0.0.1").unwrap();
@@ -240,15 +275,7 @@ mod tests {
         };
         let moved = "*3\r\n$12\r\nsunsubscribe\r\n$1\r\nc\r\n:0\r\n";
         let input = confirmations("") + &confirmations("s");
-        let mut subscriber = Subscriber {
-            wire: Wire::new(Box::new(tokio::io::join(input.leak().as_bytes(), tokio::io::sink()))),
-            frames: Frames::new(100),
-            channels: BTreeSet::new(),
-            unconfirmed: 0,
-            leaving: BTreeMap::new(),
-            asked: None,
-            unanswered: 0,
-        };
+        let mut subscriber = subscriber(&input);
         for channel in &channels {
             shared.watch(channel, true);
         }
@@ -263,7 +290,7 @@ mod tests {
         assert!(subscriber.channels.iter().eq([&channels[1], &channels[0]]));
 
         // Nobody has asked for this one.
-        subscriber.wire = Wire::new(Box::new(tokio::io::join(moved.as_bytes(), tokio::io::sink())));
+        subscriber.wire = wire(moved);
         let _ = subscriber.poll(&mut cx, (&shared, FIRST), &to, &counts);
         assert!(shared.take_asked() && subscriber.is_ready());
         assert!(subscriber.channels.iter().eq([&channels[1]]));

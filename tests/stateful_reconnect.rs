@@ -136,6 +136,25 @@ fn a_lost_connection_loses_nothing_in_either_direction() {
 }
 
 #[test]
+fn a_message_that_does_not_arrive_in_time_costs_only_the_connection() {
+    let (sim, _, lives) = sim();
+    let client = connect(&sim);
+    client.put(&[0x81, 0xfe, 1, 0]);
+    for _ in 0..60 {
+        sim.advance(SECOND);
+        client.put(b"x");
+    }
+    sim.advance(SECOND);
+    assert_eq!(lives.take(), ["opened", "detached: transport error"]);
+    assert!(client.is_closed());
+    // No close frame, which would end the session.
+    let heard: Vec<_> = std::iter::from_fn(|| client.poll()).collect();
+    assert_eq!(heard, [Incoming::Text("61".into())]);
+    let (_, open) = resume(&sim, &client.session, 1);
+    assert_resumed(&open, &client.session, 1);
+}
+
+#[test]
 fn acknowledgements_and_their_answers_survive() {
     let (sim, calls, _) = sim();
     let client = connect(&sim);

@@ -5,6 +5,7 @@ mod simulation;
 
 use simulation::{Client, Incoming, Sim};
 use sockeye::{Handshake, Server, Socket};
+use sockeye_core::websocket::{Opcode, write_frame};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -125,6 +126,27 @@ fn a_client_that_polls_on_during_an_upgrade_is_released_ten_times_a_second() {
     websocket.send("5");
     sim.server().emit("f", ());
     assert_eq!(websocket.texts(), ["3probe", r#"42["f"]"#]);
+}
+
+#[test]
+fn what_was_sent_before_a_ping_arrives_before_its_pong() {
+    // A client that leaves a namespace learns by that which events are still on their way.
+    let sim = sim();
+    let mut client = sim.polling();
+    client.join();
+    let websocket = client.begin_upgrade();
+    websocket.send("2probe");
+    assert_eq!(websocket.next(), "3probe");
+    sim.server().emit("polled", ());
+    let (mut bytes, mut ping) = (Vec::new(), Vec::new());
+    write_frame(&mut bytes, Opcode::Text, b"5", Some([1; 4]));
+    write_frame(&mut ping, Opcode::Ping, b"", Some([1; 4]));
+    websocket.send_bytes(&[bytes, ping.clone()].concat());
+    let expected = |event: &str| [Some(Incoming::Text(format!(r#"42["{event}"]"#))), Some(Incoming::Pong)];
+    assert_eq!([websocket.poll(), websocket.poll()], expected("polled"));
+    sim.server().emit("pushed", ());
+    websocket.send_bytes(&ping);
+    assert_eq!([websocket.poll(), websocket.poll()], expected("pushed"));
 }
 
 #[test]

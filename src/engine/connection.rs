@@ -385,6 +385,10 @@ impl<A: Application> Connection<A> {
             Link::WebSocket { .. } => {
                 if let Link::WebSocket { session, .. } = self.leave_session(Stage::None) {
                     session.let_go(now, reason);
+                    // The client, if it still hears this, would take a close frame for the end of the session.
+                    if session.is_resumable() && !session.is_closed() {
+                        self.stream.abort();
+                    }
                 }
                 return;
             }
@@ -728,7 +732,14 @@ impl<A: Application> Connection<A> {
     /// Reads messages until none is complete. Returns `true` if nothing more can be done now.
     fn read_messages(&mut self, now: Time, input: &mut &mut [u8], batch: &mut Batch) -> bool {
         loop {
-            match self.stream.next_message(now, input, &pool::DEFLATE) {
+            let link = &self.link;
+            // What was sent before the ping arrives before its pong: a client knows by that what is still on its way.
+            let flush = |out: &mut Outbound| {
+                if let Link::WebSocket { session, .. } = link {
+                    session.transmit(out);
+                }
+            };
+            match self.stream.next_message_with(now, input, &pool::DEFLATE, flush) {
                 Ok(Some(message)) => {
                     self.link.inflated().count(&message);
                     self.handle_message(now, message, batch);

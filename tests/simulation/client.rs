@@ -22,6 +22,8 @@ pub struct Client {
 pub enum Incoming {
     Text(String),
     Binary(Vec<u8>),
+    /// The answer to a ping of WebSocket.
+    Pong,
     /// A close frame, with its code if it has one.
     Close(Option<u16>),
 }
@@ -306,7 +308,8 @@ impl Wire {
                     self.pipe.finish();
                     busy = true;
                 }
-                Message::Ping(_) | Message::Pong(_) => {}
+                Message::Pong(_) => self.inbox.push_back(Incoming::Pong),
+                Message::Ping(_) => {}
             }
         }
         let left = rest.len();

@@ -424,10 +424,24 @@ impl<C: AsRef<Config>> Connection<C> {
         input: &mut &'b mut [u8],
         pool: &DeflatePool,
     ) -> Result<Option<Message<'b>>, websocket::Error> {
+        self.next_message_with(now, input, pool, |_| {})
+    }
+
+    /// Does the same as [`next_message`](Connection::next_message). Calls `flush` with the queue before a pong is appended, so
+    /// that what was sent before the ping arrived can go first.
+    #[inline]
+    pub fn next_message_with<'b>(
+        &mut self,
+        now: Time,
+        input: &mut &'b mut [u8],
+        pool: &DeflatePool,
+        mut flush: impl FnMut(&mut Outbound),
+    ) -> Result<Option<Message<'b>>, websocket::Error> {
         let State::WebSocket(decoder) = &mut self.state else { return Ok(None) };
         let before = input.len();
         let out = &mut self.out;
         let message = next_message(decoder, input, pool, |data| {
+            flush(out);
             out.write_with(|out| websocket::write_frame(out, Opcode::Pong, data, None));
         });
         match &message {

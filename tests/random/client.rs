@@ -314,6 +314,8 @@ impl World {
         if for_long {
             self.harm(peer);
             pipe.lock().harmed = true;
+            // If it is cut before its end, a request is sent again that the server answers only then.
+            self.peers[peer].net.disturb(Duration::from_millis(ms as u64 + 5000));
         } else {
             self.stalled = now;
         }

@@ -217,6 +217,26 @@ fn a_request_that_is_given_up_ends_its_session() {
 }
 
 #[test]
+fn a_poll_that_another_replaces_is_answered_and_may_be_given_up() {
+    let world = World::with(engine::Server::builder(Echo::default()).allow_overlapping_polls(true));
+    let sid = world.open();
+    let query = format!("polling&sid={sid}");
+    let mut first = world.get(&query);
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(woken.clone());
+    assert!(first.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    let mut given_up = world.get(&query);
+    assert!(poll(&mut given_up).is_pending());
+    assert_eq!((woken.count() > 0, text(response(now(&mut first)))), (true, "6".to_owned()));
+    let mut next = world.get(&query);
+    assert!(poll(&mut next).is_pending());
+    drop(given_up);
+    assert_eq!(world.ends(), []);
+    now(&mut world.post(&sid, Feed::whole(&[b"4abc"])));
+    assert_eq!(text(response(now(&mut next))), "4abc");
+}
+
+#[test]
 fn a_poll_that_its_session_does_not_answer_in_time_is_refused() {
     let world = World::new();
     let sid = world.open();

@@ -366,6 +366,61 @@ fn two_polls_at_once_end_the_session_and_both_are_answered() {
 }
 
 #[test]
+fn a_poll_takes_the_place_of_one_that_waits_if_that_is_allowed() {
+    let (sim, notes) = noting_with(Server::builder().allow_overlapping_polls(true));
+    let sid = session(&sim);
+    let polls: Vec<_> = (0..3).map(|_| sim.dial()).collect();
+    for poll in &polls {
+        poll.send(get(&format!("&sid={sid}")).as_bytes());
+        sim.run();
+    }
+    assert_eq!(
+        [&polls[0], &polls[1]].map(|poll| answer(&sim, poll, "")),
+        [(); 2].map(|()| (200, "6".into()))
+    );
+    polls[0].finish();
+    polls[1].break_off();
+    sim.run();
+    assert!(polls[2].receive().is_empty());
+    assert!(sim.server().emit("a", 1).error.is_none());
+    assert_eq!(answer(&sim, &polls[2], ""), (200, r#"42["a",1]"#.into()));
+    // Its response is written, so that the next one replaces none.
+    let last = sim.dial();
+    last.send(get(&format!("&sid={sid}")).as_bytes());
+    sim.run();
+    assert!([&polls[2], &last].iter().all(|poll| poll.receive().is_empty()));
+    assert_eq!(taken(&notes), [""; 0]);
+    last.finish();
+    sim.run();
+    assert_eq!(taken(&notes), ["transport error"]);
+}
+
+#[test]
+fn what_is_sent_while_polls_replace_each_other_arrives_once_and_in_order() {
+    let (sim, _) = noting_with(Server::builder().allow_overlapping_polls(true));
+    let sid = session(&sim);
+    let mut streams = Vec::new();
+    for i in 0..100 {
+        if i % 3 != 0 {
+            assert!(sim.server().emit("a", i).error.is_none());
+        }
+        let stream = sim.dial();
+        stream.send(get(&format!("&sid={sid}")).as_bytes());
+        streams.push(stream);
+        // The next one finds this in any state.
+        (0..i % 5).for_each(|_| sim.step());
+    }
+    sim.run();
+    let answers = streams.iter().map(|stream| String::from_utf8(stream.receive()).unwrap());
+    let answers: Vec<_> = answers.filter(|answer| !answer.is_empty()).collect();
+    let bodies = answers.iter().map(|answer| answer.split_once("\r\n\r\n").unwrap().1);
+    let got: Vec<_> = bodies.flat_map(|body| body.split('\x1e')).filter(|packet| *packet != "6").collect();
+    let sent: Vec<_> = (0..100).filter(|i| i % 3 != 0).map(|i| format!(r#"42["a",{i}]"#)).collect();
+    assert_eq!((got.len(), got), (66, sent.iter().map(String::as_str).collect()));
+    assert_eq!(answers.len(), 99, "the last one waits");
+}
+
+#[test]
 fn what_follows_a_connect_at_once_is_delivered_if_the_application_lets_in_at_once() {
     let (sim, notes) = noting();
     let client = sim.client();

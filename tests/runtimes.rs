@@ -50,6 +50,7 @@ macro_rules! run_on {
                     a_session_polls
                     a_large_message_is_posted_and_polled
                     an_emit_answers_the_waiting_poll
+                    a_poll_is_answered_when_another_takes_its_place
                     an_upgrade_loses_nothing
                 }
                 endings {

@@ -316,6 +316,24 @@ fn a_poll_whose_response_is_lost_is_answered_again() {
 }
 
 #[test]
+fn a_poll_that_another_replaces_costs_no_connection() {
+    let (io, _, lives) = server(|builder| builder.allow_overlapping_polls(true));
+    let sim = Sim::new(io);
+    let (mut client, _) = Polling::open_with(&sim, "&resume=0");
+    client.join();
+    client.begin_poll();
+    let other = sim.dial();
+    let target = format!("/socket.io/?EIO=4&transport=polling&sid={}", client.session);
+    other.send(format!("GET {target} HTTP/1.1\r\nHost: here\r\n\r\n").as_bytes());
+    assert_eq!(client.packets(), ["6"]);
+    client.cut_polls();
+    assert!(sim.server().emit("a", 1).error.is_none());
+    sim.run();
+    assert!(other.receive().ends_with(br#"42["a",1]"#));
+    assert_eq!(lives.take(), ["opened"]);
+}
+
+#[test]
 fn polls_and_posts_of_an_evicted_connection_are_refused() {
     let (sim, calls, _) = sim();
     let (mut old, _) = Polling::open_with(&sim, "&resume=0");

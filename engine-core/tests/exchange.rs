@@ -10,6 +10,7 @@ use sockeye_core::engineio::server::exchange::{
 use sockeye_core::engineio::server::{Exchange, Packets, Purpose, RequestError, Session, Site};
 use sockeye_core::engineio::{CloseReason, Id, Packet, PacketError, Transport, TransportError};
 use sockeye_core::http::{Body, Cookie, Cors, Header, Request, Status};
+use std::sync::Arc;
 use std::time::Duration;
 use support::*;
 
@@ -198,6 +199,27 @@ fn a_poll_waits_longer_than_any_ping_takes() {
     assert_eq!(second.begin_poll(at(0), &mut session, false), Err(Refusal::Overlap));
     exchange.lose(at(0), &mut session);
     assert!(!exchange.is_polling());
+}
+
+#[test]
+fn a_poll_that_is_replaced_is_answered_and_its_end_concerns_nobody() {
+    let mut site = site();
+    Arc::get_mut(&mut site.config).unwrap().allow_overlapping_polls = true;
+    let target = format!("/engine.io/?EIO=4&transport=polling&sid={SID}");
+    let mut session = session(&site);
+    let mut polls = [0; 3].map(|_| begin("GET", &target).0);
+    for poll in &mut polls {
+        poll.begin_poll(at(0), &mut session, false).unwrap();
+    }
+    let [first, second, third] = &mut polls;
+    assert_eq!([&*first, second, third].map(|poll| poll.is_replaced(&session)), [true, true, false]);
+    let answer = first.end_poll(&site.config, session.take_noop());
+    assert_eq!((answer.status.code(), body(answer)), (200, "6".to_owned()));
+    assert!(!first.is_polling() && !first.is_replaced(&session), "it is over");
+    second.lose(at(1), &mut session);
+    assert_eq!(session.closed(), None);
+    third.lose(at(1), &mut session);
+    assert_eq!(session.closed(), Some(&TransportError::PollAborted.into()));
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod support;
 
 use sockeye_core::engineio::{
     CloseReason, Frames, Id, Packet, PacketError, Part, Transport, TransportError,
-    server::{Refused, SendError, Session},
+    server::{PollNumber, Refused, SendError, Session},
     split_payload,
 };
 use support::*;
@@ -207,6 +207,91 @@ fn overlapping_polls_end_the_session_and_answer_the_first() {
     rig.look();
     assert_eq!(rig.take(), [control("1")]);
     assert_eq!(rig.session.begin_poll(at(6), false), Err(Refused::Closed));
+}
+
+fn overlapping() -> Rig {
+    Rig::open(Transport::Polling, config_with(|c| c.allow_overlapping_polls = true))
+}
+
+/// Begins a poll although one waits. Returns the number of that one.
+fn replace_poll(rig: &mut Rig) -> PollNumber {
+    let waiting = rig.session.poll_number();
+    assert!(!rig.session.is_replaced(waiting));
+    rig.session.begin_poll(rig.now, false).unwrap();
+    waiting
+}
+
+#[test]
+fn a_poll_takes_the_place_of_one_that_waits_if_that_is_allowed() {
+    let mut rig = overlapping();
+    rig.poll();
+    let first = replace_poll(&mut rig);
+    let second = replace_poll(&mut rig);
+    assert!(rig.session.is_replaced(first) && rig.session.is_replaced(second));
+    assert!(!rig.session.is_replaced(rig.session.poll_number()));
+    assert_eq!(flat(rig.session.take_noop()), b"6");
+    assert_eq!((rig.session.take_controls().noop, closed(&rig)), (true, None));
+    assert!(!rig.session.wants_transmit());
+    rig.send("a").unwrap();
+    rig.look();
+    assert_eq!(rig.take(), [text("a")]);
+    assert!(rig.session.is_replaced(first), "even if no poll waits any more");
+    rig.session.abort_poll(at(1));
+    assert_eq!(closed(&rig), None);
+}
+
+#[test]
+fn what_waits_for_a_poll_that_is_replaced_goes_to_the_next_one() {
+    let mut rig = overlapping();
+    rig.poll();
+    rig.send("a").unwrap();
+    let first = replace_poll(&mut rig);
+    assert!(rig.session.is_replaced(first) && rig.session.wants_transmit());
+    rig.look();
+    assert_eq!((rig.take(), rig.session.queued()), (vec![text("a")], 0));
+    // What was taken for a poll stays with it: the next one replaces none.
+    let number = rig.session.poll_number();
+    rig.poll();
+    assert_eq!(rig.session.poll_number(), number);
+    assert!(rig.polling && rig.session.take_payload().is_none());
+}
+
+#[test]
+fn polls_that_wait_when_the_session_moves_on_are_all_answered_with_nothing() {
+    for is_asked_first in [false, true] {
+        let mut rig = overlapping();
+        rig.poll();
+        let first = replace_poll(&mut rig);
+        let second = rig.session.poll_number();
+        let ticket = rig.session.begin_upgrade(rig.now, false).unwrap();
+        rig.send("a").unwrap();
+        rig.session.handle_probe(rig.now, ticket, &Packet::Upgrade);
+        let polls = if is_asked_first { [first, second] } else { [second, first] };
+        for poll in polls {
+            let noop = match rig.session.is_replaced(poll) {
+                true => rig.session.take_noop(),
+                false => rig.session.take_payload().unwrap(),
+            };
+            assert_eq!(flat(noop), b"6");
+        }
+        rig.polling = false;
+        rig.read();
+        assert_eq!(rig.take(), [text("a")]);
+    }
+}
+
+#[test]
+fn the_newest_poll_is_told_of_the_end() {
+    let mut rig = overlapping();
+    rig.poll();
+    rig.send("last").unwrap();
+    rig.session.close(at(1), CloseReason::ForcedClose(None));
+    let first = replace_poll(&mut rig);
+    assert_eq!((rig.session.is_replaced(first), flat(rig.session.take_noop())), (true, b"6".to_vec()));
+    rig.look();
+    rig.poll();
+    assert_eq!(rig.take(), [text("last"), control("1")]);
+    assert!(rig.session.is_finished());
 }
 
 #[test]

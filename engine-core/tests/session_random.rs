@@ -46,7 +46,7 @@ proptest! {
         version in proptest::sample::select(vec![Version::V4, Version::V3]),
         base64: bool,
         resumable: bool,
-        max_payload in prop_oneof![Just(1usize), Just(200), Just(1_000_000)],
+        max_payload in prop_oneof![Just(1usize), Just(200), Just(201), Just(1_000_000)],
         ops in proptest::collection::vec(op(), 0..80),
     ) {
         let transport = if over_websocket { Transport::WebSocket } else { Transport::Polling };

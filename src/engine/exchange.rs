@@ -6,7 +6,7 @@ mod resume;
 
 use super::hooks::Verdict;
 use super::server::ServerInner;
-use super::session::{Delivery, Session};
+use super::session::{Delivery, Displaced, Session};
 use super::{Application, Batch, Handshake, Id, TransportError};
 use crate::guard::Guarded;
 use crate::handshake::Common;
@@ -271,7 +271,7 @@ impl<A: Application> Exchange<A> {
         let is_behind = !session.has_capacity();
         let refusal = match purpose {
             Purpose::Poll if session.is_resumable() => {
-                match session.losing(|engine, _| decisions.begin_poll(now, engine, is_behind)) {
+                match session.begin_losing_poll(|engine| decisions.begin_poll(now, engine, is_behind)) {
                     Ok(()) => return self.poll(caller, session),
                     Err(refusal) => refusal,
                 }
@@ -304,9 +304,21 @@ impl<A: Application> Exchange<A> {
     }
 
     fn poll(&mut self, caller: Caller<'_, A>, session: Session<A>) -> Step<A> {
-        match session.take_payload(caller.waker, self.decisions.attempt()) {
+        match session.take_payload(caller.waker, &self.decisions) {
             Ok(payload) => self.polled(caller, session, payload),
-            Err(_) => self.refuse(caller, &RequestError::Detached.into(), Some(&session)),
+            Err(displaced) => self.end_displaced(caller, session, displaced),
+        }
+    }
+
+    /// Answers a poll that waits no more.
+    fn end_displaced(&mut self, caller: Caller<'_, A>, session: Session<A>, displaced: Displaced) -> Step<A> {
+        match displaced {
+            Displaced::Late => self.refuse(caller, &RequestError::Detached.into(), Some(&session)),
+            Displaced::Replaced(noop) => {
+                self.waiting = Waiting::None;
+                // Nothing is lost with this response.
+                self.decisions.end_poll(&caller.server.site.config, noop).into()
+            }
         }
     }
 
@@ -420,10 +432,10 @@ impl<A: Application> Exchange<A> {
             Waiting::Session(_) if self.decisions.is_posted() => self.follow_post(caller),
             Waiting::Resuming(_) => self.follow_resume(caller),
             Waiting::Session(session) if self.decisions.is_polling() => {
-                match session.take_payload(caller.waker, self.decisions.attempt()) {
-                    Err(_) => {
+                match session.take_payload(caller.waker, &self.decisions) {
+                    Err(displaced) => {
                         let session = session.clone();
-                        self.refuse(caller, &RequestError::Detached.into(), Some(&session))
+                        self.end_displaced(caller, session, displaced)
                     }
                     Ok(Some(payload)) => {
                         let Waiting::Session(session) = self.end() else { return Step::Wait };
@@ -460,7 +472,7 @@ impl<A: Application> Exchange<A> {
             Waiting::None | Waiting::Deciding(_) => return,
         };
         if self.decisions.is_polling() {
-            session.set_poll_waker(waker, self.decisions.attempt());
+            session.set_poll_waker(waker, &self.decisions);
         } else if self.decisions.is_posted() {
             // If handlers keep up by now, the turn that follows sees it.
             session.has_capacity_or_wake(Some(waker));

@@ -489,6 +489,13 @@ impl<A: Application> Builder<A> {
         self
     }
 
+    /// Sets whether a poll takes the place of one that waits. Default: `false`. See
+    /// [`sockeye::Builder`](crate::ServerBuilder::allow_overlapping_polls).
+    pub fn allow_overlapping_polls(mut self, allow: bool) -> Self {
+        self.config.allow_overlapping_polls = allow;
+        self
+    }
+
     /// Compresses WebSocket messages for clients that ask for it (RFC 7692). Default: off. See
     /// [`sockeye::Builder`](crate::ServerBuilder::per_message_deflate).
     #[cfg(feature = "deflate")]

@@ -16,6 +16,7 @@ use crate::handshake::Handshake;
 use crate::log::{self, Span};
 use crate::observe::ServerEvent;
 use crate::pool;
+pub(in crate::engine) use carried::Displaced;
 use parking_lot::Mutex;
 pub(crate) use resuming::Delivery;
 use sockeye_core::Time;

@@ -107,6 +107,13 @@ impl ServerBuilder {
         transports(transports: impl IntoIterator<Item = Transport>);
         /// Sets whether a polling session may upgrade to WebSocket. Default: `true`.
         allow_upgrades(allow: bool);
+        /// Sets whether a polling client may send a poll while its last one still waits, as proxies do that send a request
+        /// again. Default: `false`, as in the reference: the new poll is refused with status 400, and the client is closed.
+        ///
+        /// With it, the new poll takes the place of the one that waits, which is answered at once, with nothing (a noop
+        /// packet). No message is lost or doubled: a poll whose response has begun keeps what is in it. A client whose poll
+        /// loses its connection before the next one arrives is closed as ever.
+        allow_overlapping_polls(allow: bool);
         /// Sets whether clients of Socket.IO 2 (Engine.IO 3) are served, too, as the reference's `allowEIO3`. Default:
         /// `false`, and such a client is refused with the code 5.
         ///

@@ -53,6 +53,25 @@ pub(crate) fn an_emit_answers_the_waiting_poll(start: Start) {
     }
 }
 
+pub(crate) fn a_poll_is_answered_when_another_takes_its_place(start: Start) {
+    let running = start(Server::builder().allow_overlapping_polls(true).build());
+    let client = Polling::connect(running.address);
+    let mut streams = [Http::open(running.address), Http::open(running.address)];
+    for i in 0..50 {
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            for stream in &mut streams {
+                stream.get(&format!("&sid={}", client.sid));
+                let tell = tell.clone();
+                scope.spawn(move || tell.send(stream.answer()));
+            }
+            assert_eq!(told.recv().unwrap(), "6");
+            running.server.emit("tick", i);
+            assert_eq!(told.recv().unwrap(), format!(r#"42["tick",{i}]"#));
+        });
+    }
+}
+
 pub(crate) fn an_upgrade_loses_nothing(start: Start) {
     const MESSAGES: usize = 2000;
     let running = start(echo());

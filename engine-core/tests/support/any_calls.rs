@@ -3,7 +3,7 @@
 use super::*;
 use sockeye_core::engineio::{
     CloseReason, Frames, Opening, TransportError, Version,
-    server::{Probing, Refused, StatefulReconnect},
+    server::{PollNumber, Probing, Refused, StatefulReconnect},
     v3,
 };
 
@@ -46,6 +46,8 @@ struct World {
     version: Version,
     now: Time,
     polling: bool,
+    /// The polls whose place another has taken, and that are not answered yet.
+    replaced: Vec<PollNumber>,
     ticket: Option<Ticket>,
     out: Outbound,
     decoder: Decoder,
@@ -71,6 +73,7 @@ impl World {
             c.send_buffer = BUFFER;
             c.max_payload = max_payload;
             c.allow_eio3 = true;
+            c.allow_overlapping_polls = max_payload % 2 == 1;
             if opening.resumable {
                 c.stateful_reconnect = Some(StatefulReconnect::new().max_bytes(BUFFER));
             }
@@ -80,6 +83,7 @@ impl World {
             version: opening.version,
             now: at(200_000),
             polling: false,
+            replaced: Vec::new(),
             ticket: None,
             out: Outbound::new(),
             decoder: Decoder::new(Role::Client, usize::MAX),
@@ -144,13 +148,7 @@ impl World {
 
     fn apply(&mut self, op: Op) {
         match op {
-            Op::Poll => match self.session.begin_poll(self.now, false) {
-                Ok(()) => self.polling = true,
-                Err(Refused::Overlap) => assert!(self.session.closed().is_some()),
-                Err(Refused::Detached) => assert!(self.session.is_detached()),
-                Err(Refused::TransportMismatch) => assert_eq!(self.session.transport(), Transport::WebSocket),
-                Err(_) => assert!(self.session.is_finished()),
-            },
+            Op::Poll => self.poll(),
             Op::AbortPoll => {
                 self.session.abort_poll(self.now);
                 self.polling = false;
@@ -212,6 +210,20 @@ impl World {
         }
     }
 
+    fn poll(&mut self) {
+        let last = self.session.poll_number();
+        match self.session.begin_poll(self.now, false) {
+            Ok(()) if self.polling => self.replaced.push(last),
+            Ok(()) => self.polling = true,
+            Err(Refused::Overlap) => {
+                assert!(self.session.closed().is_some() && !self.session.config().allow_overlapping_polls);
+            }
+            Err(Refused::Detached) => assert!(self.session.is_detached()),
+            Err(Refused::TransportMismatch) => assert_eq!(self.session.transport(), Transport::WebSocket),
+            Err(_) => assert!(self.session.is_finished()),
+        }
+    }
+
     fn is_v3(&self) -> bool {
         self.version == Version::V3
     }
@@ -235,6 +247,7 @@ impl World {
     /// The client gives its connections up.
     fn leave(&mut self) {
         (self.polling, self.out) = (false, Outbound::new());
+        self.replaced.clear();
         (self.partial, self.decoder) = (Vec::new(), Decoder::new(Role::Client, usize::MAX));
     }
 
@@ -289,6 +302,10 @@ impl World {
             self.leave();
         }
         self.take_payload();
+        for poll in std::mem::take(&mut self.replaced) {
+            assert!(self.session.is_replaced(poll));
+            assert!(!flat(self.session.take_noop()).is_empty());
+        }
         if let Some(reason) = self.session.take_closed() {
             assert_eq!(self.session.closed(), Some(&reason));
             self.ends += 1;

@@ -1,18 +1,25 @@
 //! The session as its connections and requests see it.
 
-use super::resuming::Late;
 use super::{Application, DEAF, HAS_TASKS, Inner, MAX_RUNNING, Session};
 use crate::engine::Batch;
 use crate::engine::connection::narrow;
 use crate::pool;
 use parking_lot::MutexGuard;
-use sockeye_core::engineio::server::{self, Attempt, Ticket};
+use sockeye_core::engineio::server::{self, Exchange, PollNumber, Ticket};
 use sockeye_core::{Outbound, Time};
 use std::sync::atomic::Ordering;
 use std::task::Waker;
 
 /// The number of transmitted bytes that count as written.
 const FEW: usize = 16 << 10;
+
+/// The cause why a poll waits no more.
+pub(in crate::engine) enum Displaced {
+    /// It is older than the last attempt to resume the session.
+    Late,
+    /// Another has taken its place: its response carries this, which is nothing.
+    Replaced(Outbound),
+}
 
 impl<A: Application> Session<A> {
     /// Notes that the peer is alive, because `arrived` more bytes are here. The table of deadlines is not touched: a
@@ -101,17 +108,30 @@ impl<A: Application> Session<A> {
     /// it.
     ///
     /// # Errors
-    /// [`Late`] if the poll is older than the last attempt to resume the session.
+    /// If the poll, that of `exchange`, is not the one that waits any more.
     pub(in crate::engine) fn take_payload(
         &self,
         waker: Option<&Waker>,
-        attempt: Attempt,
-    ) -> Result<Option<Outbound>, Late> {
+        exchange: &Exchange,
+    ) -> Result<Option<Outbound>, Displaced> {
         let inner = self.0.inner.lock();
-        if self.0.is_resumable() && inner.engine.attempt() != attempt {
-            return Err(Late);
+        if self.0.is_resumable() && exchange.is_late(&inner.engine) {
+            return Err(Displaced::Late);
+        }
+        if exchange.is_replaced(&inner.engine) {
+            return Err(Displaced::Replaced(self.take_noop(inner)));
         }
         Ok(self.take_from(inner, waker))
+    }
+
+    /// Returns the response to a poll whose place another has taken.
+    #[cold]
+    fn take_noop(&self, mut inner: MutexGuard<'_, Inner<A>>) -> Outbound {
+        let noop = inner.engine.take_noop();
+        let follow = self.follow(&mut inner);
+        drop(inner);
+        self.finish(follow);
+        noop
     }
 
     /// Begins a poll, and does the same as [`take_payload`](Session::take_payload) if that succeeds. The session must not be
@@ -123,13 +143,38 @@ impl<A: Application> Session<A> {
         begin: impl FnOnce(&mut server::Session) -> Result<(), E>,
     ) -> Result<Option<Outbound>, E> {
         let mut inner = self.0.inner.lock();
+        let last = inner.engine.poll_number();
         if let Err(error) = begin(&mut inner.engine) {
             let follow = self.follow(&mut inner);
             drop(inner);
             self.finish(follow);
             return Err(error);
         }
-        Ok(self.take_from(inner, waker))
+        let replaced = inner.take_replaced(last);
+        let payload = self.take_from(inner, waker);
+        if let Some(replaced) = replaced {
+            replaced.wake();
+        }
+        Ok(payload)
+    }
+
+    /// Begins a poll that may make the session lose its connection, and does nothing more: then call
+    /// [`take_payload`](Session::take_payload).
+    pub(in crate::engine) fn begin_losing_poll<E>(
+        &self,
+        begin: impl FnOnce(&mut server::Session) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (begun, last) = self.losing(|engine, _| {
+            let last = engine.poll_number();
+            (begin(engine), last)
+        });
+        begun?;
+        // If yet another was faster, that is woken, for which a turn more does nothing.
+        let replaced = self.0.inner.lock().take_replaced(last);
+        if let Some(replaced) = replaced {
+            replaced.wake();
+        }
+        Ok(())
     }
 
     fn take_from(&self, mut inner: MutexGuard<'_, Inner<A>>, waker: Option<&Waker>) -> Option<Outbound> {
@@ -145,10 +190,11 @@ impl<A: Application> Session<A> {
         payload
     }
 
-    /// Sets the waker of the pending poll, unless the session has moved on to WebSocket.
-    pub(in crate::engine) fn set_poll_waker(&self, waker: &Waker, attempt: Attempt) {
+    /// Sets the waker of the pending poll, that of `exchange`, unless the session has moved on to WebSocket.
+    pub(in crate::engine) fn set_poll_waker(&self, waker: &Waker, exchange: &Exchange) {
         let mut inner = self.0.inner.lock();
-        if self.0.is_resumable() && inner.engine.attempt() != attempt {
+        let is_late = self.0.is_resumable() && exchange.is_late(&inner.engine);
+        if is_late || exchange.is_replaced(&inner.engine) {
             drop(inner);
             return waker.wake_by_ref();
         }
@@ -237,5 +283,13 @@ impl<A: Application> Session<A> {
             replaced => drop(replaced),
         }
         self.has_capacity()
+    }
+}
+
+impl<A: Application> Inner<A> {
+    /// Takes the waker of a poll that waits no more because another has taken its place since `last` was the number.
+    #[inline]
+    fn take_replaced(&mut self, last: PollNumber) -> Option<Waker> {
+        if self.engine.poll_number() == last { None } else { self.waker.take() }
     }
 }

@@ -11,10 +11,6 @@ use sockeye_core::engineio::server::{self, Attempt};
 use std::sync::atomic::Ordering;
 use std::task::Waker;
 
-/// A request is older than the last attempt to resume its session.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::engine) struct Late;
-
 /// A response to a poll that is being written.
 pub(crate) struct Delivery<A: Application> {
     session: Session<A>,

@@ -33,6 +33,8 @@ pub struct Config {
     pub websocket: bool,
     /// Allows a polling session to move to WebSocket. Default: on.
     pub allow_upgrades: bool,
+    /// Lets a poll take the place of one that still waits, instead of ending the session. Default: off.
+    pub allow_overlapping_polls: bool,
     /// Allows polling by scripts and forms, for pages of any origin. Default: off.
     pub jsonp: bool,
     /// Speaks version 3, too. Default: off.
@@ -125,6 +127,7 @@ impl Default for Config {
             polling: true,
             websocket: true,
             allow_upgrades: true,
+            allow_overlapping_polls: false,
             jsonp: false,
             allow_eio3: false,
             check_origin: false,

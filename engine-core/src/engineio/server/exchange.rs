@@ -6,7 +6,7 @@ use super::config::Config;
 use super::jsonp::{self, Callback};
 use super::packets::{Packets, Unhandled};
 use super::request::{Purpose, Query, RequestError, Route, is_origin_allowed};
-use super::session::{Attempt, Refused, Session, Ticket};
+use super::session::{Attempt, PollNumber, Refused, Session, Ticket};
 use crate::connection::{self, UpgradeError};
 use crate::engineio::id::Id;
 use crate::engineio::packet::PacketError;
@@ -307,7 +307,7 @@ enum State {
     /// The request resumes a session once its lost connection handles no more messages, at most until this time.
     Resuming(Time),
     /// A poll waits for something to send, at most until this time: the session sends a ping long before.
-    Poll(Time),
+    Poll(Time, PollNumber),
     /// The body is being read.
     Post(Form),
     /// The body was read. The rest of its packets, and the response, wait until handlers keep up.
@@ -433,7 +433,15 @@ impl Exchange {
     fn note_poll(&mut self, now: Time, session: &Session) {
         let config = session.config();
         self.attempt = session.attempt();
-        self.state = State::Poll(now + config.ping_interval + config.ping_timeout + config.close_timeout);
+        let deadline = now + config.ping_interval + config.ping_timeout + config.close_timeout;
+        self.state = State::Poll(deadline, session.poll_number());
+    }
+
+    /// Returns whether another poll has taken the place of this one: give what [`take_noop`](Session::take_noop) returns to
+    /// [`end_poll`](Exchange::end_poll).
+    #[inline]
+    pub fn is_replaced(&self, session: &Session) -> bool {
+        matches!(self.state, State::Poll(_, poll) if session.is_replaced(poll))
     }
 
     /// Returns the response that carries a payload, compressed if that was agreed. Call it without the session's lock.
@@ -597,7 +605,9 @@ impl Exchange {
     /// [refused](Exchange::refuse) with [`RequestError::Unavailable`]. Other exchanges end with their session.
     pub fn next_deadline(&self) -> Option<Time> {
         match self.state {
-            State::Deciding(deadline) | State::Resuming(deadline) | State::Poll(deadline) => Some(deadline),
+            State::Deciding(deadline) | State::Resuming(deadline) | State::Poll(deadline, _) => {
+                Some(deadline)
+            }
             _ => None,
         }
     }
@@ -614,7 +624,7 @@ impl Exchange {
 
     /// Returns whether a poll waits for something to send.
     pub fn is_polling(&self) -> bool {
-        matches!(self.state, State::Poll(_))
+        matches!(self.state, State::Poll(..))
     }
 
     /// Returns whether the body was read, and its response waits.
@@ -627,7 +637,8 @@ impl Exchange {
         match self.end() {
             State::Deciding(_) | State::Resuming(_) | State::Idle => {}
             _ if self.is_late(session) => {}
-            State::Poll(_) => session.abort_poll(now),
+            State::Poll(_, poll) if session.is_replaced(poll) => {}
+            State::Poll(..) => session.abort_poll(now),
             State::Posted(None) => session.end_post(),
             // There is no way to tell the client that not all of the body was handled.
             State::Post(_) | State::Posted(Some(_)) => session.abort_post(now),

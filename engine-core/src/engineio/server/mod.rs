@@ -17,4 +17,4 @@ pub use packets::{Packets, Unhandled};
 pub use rate::RateLimit;
 pub use rejection::{Rejection, ResponseHeaders};
 pub use request::{Purpose, Query, RequestError, Route};
-pub use session::{Attempt, Probing, Refused, SendError, SendFlags, Session, Ticket};
+pub use session::{Attempt, PollNumber, Probing, Refused, SendError, SendFlags, Session, Ticket};

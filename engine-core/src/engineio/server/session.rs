@@ -9,7 +9,7 @@ mod sending;
 mod upgrade;
 
 pub use backlog::SendFlags;
-pub use polling::Refused;
+pub use polling::{PollNumber, Refused};
 pub use resume::Attempt;
 pub use sending::SendError;
 pub use upgrade::{Probing, Ticket};
@@ -185,6 +185,8 @@ struct Polling {
     payload: Payload,
     /// A poll waits for something to send.
     parked: bool,
+    /// The number of that poll, or of the last one.
+    poll: PollNumber,
     /// A request with data is being read.
     posting: bool,
     /// A poll has come since the last ping.

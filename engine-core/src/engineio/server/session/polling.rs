@@ -16,7 +16,8 @@ pub enum Refused {
     /// The session is on another transport.
     #[error("the session is on another transport")]
     TransportMismatch,
-    /// Another request of this kind is in progress; the session is closed.
+    /// Another request of this kind is in progress; the session is closed. Of a poll only if
+    /// [`allow_overlapping_polls`](crate::engineio::server::Config::allow_overlapping_polls) is off.
     #[error("two requests of a kind at a time")]
     Overlap,
     /// An upgrade is in progress or complete, or upgrades are off.
@@ -32,8 +33,15 @@ pub enum Refused {
     NoResumption,
 }
 
+/// The number of a poll, by which one knows whether another has [taken its place](Session::is_replaced).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PollNumber(u32);
+
 impl Session {
     /// Notes that a poll arrived, which waits until [`take_payload`](Session::take_payload) has something for it.
+    ///
+    /// With [`allow_overlapping_polls`](crate::engineio::server::Config::allow_overlapping_polls) it takes the place of one that
+    /// still waits, which [is replaced](Session::is_replaced) then.
     ///
     /// The poll is a sign of life: if the application `is_behind`, it counts in place of an overdue pong, as in
     /// [`excuse_pong`](Session::excuse_pong).
@@ -52,13 +60,43 @@ impl Session {
         }
         let State::Polling(polling) = &mut self.state else { return Err(Refused::TransportMismatch) };
         if core::mem::replace(&mut polling.parked, true) {
-            self.close(now, TransportError::PollOverlap.into());
-            return Err(Refused::Overlap);
+            if !self.config.allow_overlapping_polls {
+                self.close(now, TransportError::PollOverlap.into());
+                return Err(Refused::Overlap);
+            }
+            polling.poll.0 = polling.poll.0.wrapping_add(1);
         }
         if polling.payload.text().is_empty() {
             polling.release_poll(now);
         }
         Ok(())
+    }
+
+    /// Returns the number of the poll that waits, or waited last.
+    pub fn poll_number(&self) -> PollNumber {
+        match &self.state {
+            State::Polling(polling) => polling.poll,
+            State::Streaming(_) => PollNumber::default(),
+        }
+    }
+
+    /// Returns whether a poll that waited waits no more, because another has taken its place. Nothing was taken for it: answer
+    /// it with [`take_noop`](Session::take_noop). `poll` is [its number](Session::poll_number) after it began.
+    ///
+    /// If the session has moved on to WebSocket, whichever poll asks first is that which waits.
+    pub fn is_replaced(&self, poll: PollNumber) -> bool {
+        match &self.state {
+            State::Polling(polling) => polling.poll != poll,
+            State::Streaming(streaming) => !streaming.parked,
+        }
+    }
+
+    /// Returns the response to a poll that [is replaced](Session::is_replaced).
+    pub fn take_noop(&mut self) -> Outbound {
+        let noop = self.noop();
+        self.controls.noop = true;
+        self.taken = self.taken.wrapping_add(noop.len() as u64);
+        noop
     }
 
     /// Takes the response to the waiting poll, once there is one: at most `max_payload` bytes unless one packet has more.

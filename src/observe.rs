@@ -41,6 +41,7 @@
 //! | [`SessionClosed`](ServerEvent::SessionClosed) | a session is closed | `DEBUG` | `sid`, `reason`, `cause`; with stateful reconnect `unacknowledged` |
 //! | the same, by a slow consumer or another limit | a session is closed because it exceeded a limit | `WARN` | `sid`, `reason`, `cause` |
 //! | [`EventRefused`](ServerEvent::EventRefused) | an event is refused | `DEBUG` | `sid`, `namespace`, `socket`, `event`, `cause` |
+//! | [`AckIgnored`](ServerEvent::AckIgnored) | an acknowledgement is ignored | `DEBUG` | `sid`, `namespace`, `socket`, `id` |
 //! | [`HandlerFailed`](ServerEvent::HandlerFailed) by the client's data | a handler was not called | `DEBUG` | `sid`, `namespace`, `socket`, `event`, `cause` |
 //! | the same, by this program, such as a missing state | a handler was not called | `ERROR` | as above |
 //! | the same, by an error that is not for the client, or an answer that cannot be sent | a handler failed, or its answer could not be sent | `WARN` | as above |
@@ -273,6 +274,21 @@ pub enum ServerEvent<'a> {
         event: &'a str,
         /// The message for the client.
         message: &'a str,
+    },
+    /// A client sent an acknowledgement that nobody waits for: it came after its timeout, or after the future that waited was
+    /// dropped, or twice, or the server has not asked. It has no other effect.
+    #[non_exhaustive]
+    AckIgnored {
+        /// The session's id.
+        session: Id,
+        /// The request that opened the session.
+        handshake: &'a Handshake,
+        /// The name of the namespace.
+        namespace: &'a str,
+        /// The socket's id.
+        socket: Id,
+        /// The id of the acknowledgement, which the client chooses.
+        id: u64,
     },
     /// A handler was not called, failed or panicked, before or after its first wait; or a middleware was not called or
     /// panicked; or there is no handler. A middleware that decides about clients has the event `connect`.
@@ -512,6 +528,14 @@ fn write_log(event: &ServerEvent<'_>) {
             debug!(
                 event = ?event, namespace = ?namespace, socket = %socket, sid = %sid, peer = %peer, cause = ?message,
                 "an event is refused"
+            );
+        }
+        ServerEvent::AckIgnored { session, handshake, namespace, socket, id } => {
+            let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));
+            let socket = log::socket(*socket, *session);
+            debug!(
+                namespace = ?namespace, socket = %socket, sid = %sid, peer = %peer, id = %id,
+                "an acknowledgement is ignored"
             );
         }
         ServerEvent::ClusterChanged { event } => write_cluster_log(event),

@@ -559,6 +559,24 @@ fn a_failure_of_a_handler_is_one_line_with_all_that_identifies_it_before_and_aft
 }
 
 #[test]
+fn an_acknowledgement_that_nobody_waits_for_is_one_line() {
+    let log = Log::default();
+    log.of(|| {
+        let client = Sim::new(Server::new()).connect();
+        log.lines.lock().unwrap().clear();
+        client.send_all(["43999[1]"]);
+        let lines = log.lines.lock().unwrap();
+        let [(level, text, fields)] = lines.as_slice() else { panic!("{lines:?}") };
+        assert_eq!((*level, text.as_str()), (Level::DEBUG, "an acknowledgement is ignored"));
+        let socket = format!("socket={}", client.id);
+        assert!(
+            [&*socket, "id=999 ", "namespace=\"/\""].iter().all(|part| fields.contains(part)),
+            "{fields}"
+        );
+    });
+}
+
+#[test]
 fn a_handler_that_is_registered_too_late_is_one_line_with_all_that_identifies_it() {
     let log = Log::default();
     log.of(|| {
@@ -692,7 +710,9 @@ fn expect_one_line(level: Level, message: &str, cause: &str, act: impl FnOnce(&S
     let log = Log::default();
     log.of(|| {
         let rate = RateLimit::per_second(9).burst(200);
-        let sim = Sim::new(Server::builder().max_payload(1000).max_message_rate(rate).build());
+        let io = Server::builder().max_payload(1000).max_message_rate(rate).build();
+        io.on("quiet", async || ());
+        let sim = Sim::new(io);
         act(&sim);
         let lines = log.lines.lock().unwrap().clone();
         let causes: Vec<_> = lines.iter().filter(|(.., fields)| fields.contains(cause)).collect();
@@ -708,7 +728,7 @@ fn a_session_that_a_limit_ends_is_one_line_which_is_a_warning() {
     };
     expect("message of more than 1000 bytes", |sim| sim.connect().send_all([&*"x".repeat(1001)]));
     expect("a body of more than 1000 bytes", |sim| assert_eq!(sim.polling().post(&"x".repeat(1001)), 413));
-    expect("more than 9 messages per second", |sim| sim.connect().send_all(["4312[]"; 200]));
+    expect("more than 9 messages per second", |sim| sim.connect().send_all([r#"42["quiet"]"#; 200]));
     expect("a message took too long to arrive", |sim| {
         let client = sim.polling();
         let target = format!("/socket.io/?EIO=4&transport=polling&sid={}", client.session);

@@ -58,6 +58,7 @@ impl Observer for Notes {
                 format!("left {namespace}: {reason}")
             }
             ServerEvent::HandlerFailed { event, .. } => format!("failed: {event}"),
+            ServerEvent::AckIgnored { namespace, id, .. } => format!("ignored ack {id} of {namespace}"),
             event => format!("{event:?}"),
         });
     }
@@ -169,6 +170,34 @@ fn a_broadcast_is_observed_for_each_recipient() {
     assert_eq!(notes.remove(0), r#"> websocket 2["all"]"#);
     notes.sort();
     assert_eq!(notes, [r#"< polling 2["news",1]"#, r#"< websocket 2["news",1]"#]);
+}
+
+#[test]
+fn acknowledgements_that_nobody_waits_for_are_observed_and_have_no_other_effect() {
+    let (sim, notes) = watched();
+    let client = sim.connect();
+    let ask = |name: &str| {
+        let socket = sim.server().sockets().remove(0);
+        sim.spawn(socket.timeout(Duration::from_secs(1)).emit_with_ack::<u32>(name, ()))
+    };
+    let ignored = || {
+        let notes = notes.take();
+        notes.into_iter().filter(|note| note.starts_with("ignored")).collect::<Vec<_>>()
+    };
+    // Nobody has asked yet.
+    client.send_all(["43999[1]", "430[1]"]);
+    assert_eq!(ignored(), ["ignored ack 999 of /", "ignored ack 0 of /"]);
+    let (first, second) = (ask("first"), ask("second"));
+    let ids = client.texts().into_iter().map(|text| text[2..text.find('[').unwrap()].parse::<u64>().unwrap());
+    let ids: Vec<_> = ids.collect();
+    client.send_all([&*format!("43{}[1]", ids[0]), &*format!("43{}[2]", ids[0])]);
+    assert_eq!(first.take().unwrap().unwrap(), 1);
+    assert_eq!(ignored(), [format!("ignored ack {} of /", ids[0])]);
+    sim.advance(Duration::from_secs(2));
+    assert!(second.take().unwrap().is_err());
+    client.send_all([&*format!("43{}[3]", ids[1])]);
+    assert_eq!(ignored(), [format!("ignored ack {} of /", ids[1])]);
+    assert!(!client.is_closed());
 }
 
 #[test]

@@ -557,10 +557,20 @@ impl Socket {
     /// Handles an acknowledgement that arrived. Its waiter may have given up already.
     pub(crate) fn acknowledged(&self, id: u64, args: socketio::Args<'_>) {
         let entry = self.0.state.lock().forget_ack(id);
-        if let Some((waiter, at)) = entry {
-            self.0.session.end_await(1);
-            waiter.acknowledge(at, args);
+        match entry {
+            Some((waiter, at)) => {
+                self.0.session.end_await(1);
+                waiter.acknowledge(at, args);
+            }
+            None => self.tell_ignored_ack(id),
         }
+    }
+
+    #[cold]
+    fn tell_ignored_ack(&self, id: u64) {
+        let (namespace, socket) = (self.0.namespace.name(), self.0.id);
+        let (session, handshake) = (self.0.session.id(), self.handshake());
+        self.0.namespace.tell(&ServerEvent::AckIgnored { session, handshake, namespace, socket, id });
     }
 
     pub(crate) fn expect_ack(&self, id: u64, waiter: Arc<Waiter>, at: u32) -> Result<(), EmitError> {

@@ -64,6 +64,8 @@ impl Visitor {
         for _ in 0..3 {
             assert!(self.socket.is_connected());
             assert_eq!((self.sim.server().clients_count(), self.sim.server().sockets().len()), (1, 1));
+            // One for what is sent, too.
+            assert!(self.net.pipes().len() <= 2);
             let answer = self.sim.spawn(self.socket.emit_with_ack::<u32>("next", 1));
             self.sim.advance(40 * SECOND);
             assert_eq!(answer.take().unwrap().unwrap(), 2);

@@ -83,7 +83,7 @@ impl World {
     fn new(form: Form) -> (World, Arc<(AtomicUsize, AtomicUsize)>) {
         let ends = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
         let mut builder = Server::builder().max_payload(3000).send_buffer(100_000);
-        builder = builder.allow_eio3(form.old).jsonp(form.old);
+        builder = builder.allow_eio3(form.old).jsonp(form.old).allow_overlapping_polls(form.old);
         if form.resumable {
             builder = builder.stateful_reconnect(StatefulReconnect::new().max_bytes(10_000));
         }

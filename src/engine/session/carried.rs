@@ -5,7 +5,7 @@ use crate::engine::Batch;
 use crate::engine::connection::narrow;
 use crate::pool;
 use parking_lot::MutexGuard;
-use sockeye_core::engineio::server::{self, Exchange, PollNumber, Ticket};
+use sockeye_core::engineio::server::{self, Exchange, Ticket};
 use sockeye_core::{Outbound, Time};
 use std::sync::atomic::Ordering;
 use std::task::Waker;
@@ -143,14 +143,15 @@ impl<A: Application> Session<A> {
         begin: impl FnOnce(&mut server::Session) -> Result<(), E>,
     ) -> Result<Option<Outbound>, E> {
         let mut inner = self.0.inner.lock();
-        let last = inner.engine.poll_number();
+        let replaces = inner.engine.has_poll();
         if let Err(error) = begin(&mut inner.engine) {
             let follow = self.follow(&mut inner);
             drop(inner);
             self.finish(follow);
             return Err(error);
         }
-        let replaced = inner.take_replaced(last);
+        // Woken once the lock is free.
+        let replaced = if replaces { inner.waker.take() } else { None };
         let payload = self.take_from(inner, waker);
         if let Some(replaced) = replaced {
             replaced.wake();
@@ -164,13 +165,13 @@ impl<A: Application> Session<A> {
         &self,
         begin: impl FnOnce(&mut server::Session) -> Result<(), E>,
     ) -> Result<(), E> {
-        let (begun, last) = self.losing(|engine, _| {
-            let last = engine.poll_number();
-            (begin(engine), last)
+        let (begun, replaces) = self.losing(|engine, _| {
+            let replaces = engine.has_poll();
+            (begin(engine), replaces)
         });
         begun?;
         // If yet another was faster, that is woken, for which a turn more does nothing.
-        let replaced = self.0.inner.lock().take_replaced(last);
+        let replaced = if replaces { self.0.inner.lock().waker.take() } else { None };
         if let Some(replaced) = replaced {
             replaced.wake();
         }
@@ -283,13 +284,5 @@ impl<A: Application> Session<A> {
             replaced => drop(replaced),
         }
         self.has_capacity()
-    }
-}
-
-impl<A: Application> Inner<A> {
-    /// Takes the waker of a poll that waits no more because another has taken its place since `last` was the number.
-    #[inline]
-    fn take_replaced(&mut self, last: PollNumber) -> Option<Waker> {
-        if self.engine.poll_number() == last { None } else { self.waker.take() }
     }
 }

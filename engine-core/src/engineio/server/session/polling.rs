@@ -72,6 +72,15 @@ impl Session {
         Ok(())
     }
 
+    /// Returns whether a poll waits.
+    #[inline]
+    pub fn has_poll(&self) -> bool {
+        match &self.state {
+            State::Polling(polling) => polling.parked,
+            State::Streaming(streaming) => streaming.parked,
+        }
+    }
+
     /// Returns the number of the poll that waits, or waited last.
     pub fn poll_number(&self) -> PollNumber {
         match &self.state {

@@ -259,7 +259,8 @@ impl Books {
             // The same again, or a later one.
             true if at + 1 >= account.next => account.next = at + 1,
             false if at == next && event.came == 1 => account.next = at + 1,
-            false if line.may_double && at < next && event.came > 1 => {}
+            // The first of two requests may come last, if its connection was held up.
+            _ if line.may_double && at < next && event.came > 1 => {}
             _ => {
                 let fate = &event.fate;
                 books.faults.push(format!("{number} ({at}, {fate:?}) came to the server in place of {next}"));

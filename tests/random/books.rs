@@ -287,7 +287,10 @@ impl Books {
     /// `too_slow` says that the server gave a client up that does not read: a cause that nobody announces.
     pub fn server_ended(&self, id: &str, reason: &str, too_slow: bool) {
         let line = self.lock().sockets.get(id).and_then(|account| account.line);
-        if let Some(line) = line.filter(|_| too_slow) {
+        // A request that came twice may have left a namespace that was joined again in between: the client learns of it when
+        // it uses that.
+        let is_misled = |line: usize| reason == "forced close" && self.lock().lines[line].may_double;
+        if let Some(line) = line.filter(|line| too_slow || is_misled(*line)) {
             // With both of its namespaces.
             for line in [line & !1, line | 1] {
                 self.excuse(line);

@@ -251,31 +251,20 @@ impl RequestError {
 
     /// Returns the body of the response: JSON if the protocol has a code for the cause, otherwise text or nothing.
     pub fn body(&self) -> Cow<'static, str> {
-        Cow::Borrowed(match self {
-            RequestError::UnknownTransport => r#"{"code":0,"message":"Transport unknown"}"#,
-            RequestError::UnknownSession => r#"{"code":1,"message":"Session ID unknown"}"#,
-            RequestError::BadHandshakeMethod => r#"{"code":2,"message":"Bad handshake method"}"#,
-            RequestError::BadRequest
-            | RequestError::JsonpIsOff
-            | RequestError::InvalidOrigin
-            | RequestError::TransportMismatch
-            | RequestError::TransportHandshake
-            | RequestError::Detached
-            | RequestError::ProtocolMismatch
-            | RequestError::IdGeneration(_) => r#"{"code":3,"message":"Bad request"}"#,
-            RequestError::UnsupportedVersion => r#"{"code":5,"message":"Unsupported protocol version"}"#,
-            RequestError::Forbidden(message) => {
+        Cow::Borrowed(match (self, self.code()) {
+            (RequestError::Rejected(rejection), _) => return rejection.body().clone(),
+            (RequestError::Forbidden(message), _) => {
                 let message = serde_json::to_string(message).unwrap_or_else(|_| "\"Forbidden\"".into());
                 return Cow::Owned(format!("{{\"code\":4,\"message\":{message}}}"));
             }
-            RequestError::Rejected(rejection) => return rejection.body().clone(),
-            RequestError::TooManySessions => "Too many sessions from this address",
-            RequestError::TooManyPending => "Too many pending sessions",
-            RequestError::MethodNotAllowed
-            | RequestError::TooLarge
-            | RequestError::TooSlow
-            | RequestError::Failed
-            | RequestError::Unavailable => "",
+            (RequestError::TooManySessions, _) => "Too many sessions from this address",
+            (RequestError::TooManyPending, _) => "Too many pending sessions",
+            (_, Some(0)) => r#"{"code":0,"message":"Transport unknown"}"#,
+            (_, Some(1)) => r#"{"code":1,"message":"Session ID unknown"}"#,
+            (_, Some(2)) => r#"{"code":2,"message":"Bad handshake method"}"#,
+            (_, Some(3)) => r#"{"code":3,"message":"Bad request"}"#,
+            (_, Some(5)) => r#"{"code":5,"message":"Unsupported protocol version"}"#,
+            _ => "",
         })
     }
 

@@ -137,6 +137,17 @@ impl Probe {
         self.look_up(|bus, request| bus.load(key, remove, request)).await
     }
 
+    /// Waits until a value is not found any more.
+    pub(super) async fn until_forgotten(&self, key: &str) {
+        let until = self.runtime.now() + self.timeout;
+        while self.load(key, false).await != Found::Value(None) {
+            assert!(self.runtime.now() < until, "a value is found for {:?} after its lifetime", self.timeout);
+            // The broker has a clock of its own, while that of a test may jump.
+            std::thread::sleep(Duration::from_millis(1));
+            self.sleep(PAUSE).await;
+        }
+    }
+
     fn request(&self) -> RequestId {
         RequestId::from(self.requests.fetch_add(1, Ordering::Relaxed).to_string().as_str())
     }

@@ -76,8 +76,19 @@ impl On {
     #[track_caller]
     pub(crate) fn event(name: impl Into<Cow<'static, str>>) -> On {
         let name = name.into();
-        assert!(!is_reserved(&name), "{name:?} is a reserved event name");
+        assert!(!is_reserved(&name), "{name:?} is a reserved event name{}", instead(&name));
         On::Event(name)
+    }
+}
+
+/// Returns the method that is meant by a handler of this reserved name, as the end of a sentence.
+fn instead(reserved: &str) -> &'static str {
+    match reserved {
+        "connect" => ": use `on_connect`",
+        "connect_error" => ": use `on_connect_error` of a client",
+        "disconnect" => ": use `on_disconnect`",
+        "disconnecting" => ": use `on_disconnecting`",
+        _ => "",
     }
 }
 

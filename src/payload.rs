@@ -180,8 +180,14 @@ impl fmt::Debug for Args {
 /// A `Vec<u8>` is a list of numbers to serde: use `Bytes::from(vec)`, or `serde_bytes`.
 ///
 /// A client that awaits `emitWithAck` sees only the first argument of the acknowledgement.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the arguments of an event, because it is not serializable",
+    label = "not serializable",
+    note = "add `#[derive(serde::Serialize)]` to its type"
+)]
 pub trait Payload: sealed::Encode {}
 
+#[diagnostic::do_not_recommend]
 impl<T: sealed::Encode> Payload for T {}
 
 pub(crate) mod sealed {

@@ -604,6 +604,21 @@ fn a_handler_that_is_registered_too_late_is_one_line_with_all_that_identifies_it
 }
 
 #[test]
+fn a_handler_of_connection_is_one_warning_that_names_on_connect() {
+    let log = Log::default();
+    log.of(|| {
+        let io = Server::new();
+        io.on("connections", async || ());
+        io.of("/chat").on("connection", async || ());
+    });
+    let lines = std::mem::take(&mut *log.lines.lock().unwrap());
+    let [(Level::WARN, _, fields)] = &lines[..] else { panic!("{lines:?}") };
+    for part in ["event=connection", "namespace=\"/chat\"", "use `on_connect`"] {
+        assert!(fields.contains(part), "{part} is not in {fields}");
+    }
+}
+
+#[test]
 fn the_end_of_credentials_is_the_cause_of_a_disconnection() {
     let log = Log::default();
     log.of(|| {

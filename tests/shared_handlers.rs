@@ -189,7 +189,7 @@ fn a_socket_is_still_in_its_rooms_while_the_disconnecting_handlers_of_its_namesp
 }
 
 #[test]
-#[should_panic(expected = "\"disconnect\" is a reserved event name")]
+#[should_panic(expected = "\"disconnect\" is a reserved event name: use `on_disconnect`")]
 fn a_reserved_name_panics_where_it_is_given() {
     Server::new().on("disconnect", async || ());
 }

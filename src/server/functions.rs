@@ -13,6 +13,7 @@ use crate::error::{ConnectError, PacketError};
 use crate::failed_event::FailedEvent;
 use crate::handler::{Handler, Kept};
 use crate::listeners::{Entry, On};
+use crate::log;
 use crate::observe::{self, HandlerFailure};
 use parking_lot::Mutex;
 use smol_str::SmolStr;
@@ -198,6 +199,9 @@ impl Namespace {
     #[track_caller]
     pub fn on<P: 'static>(&self, event: impl Into<Cow<'static, str>>, handler: impl Handler<P>) {
         let on = On::event(event);
+        if matches!(&on, On::Event(name) if name == "connection") {
+            warn_connection(self.name());
+        }
         let missed = self.0.functions.take_missed(&on);
         self.0.functions.add_listener(on, handler);
         if let Some(event) = missed {
@@ -371,6 +375,15 @@ impl Namespace {
     pub fn on_disconnect<P: 'static>(&self, handler: impl Handler<P>) {
         self.0.functions.add_listener(On::Event(DISCONNECT.into()), handler);
     }
+}
+
+/// Tells that a handler of events named `connection` is not called for clients that connect, as it is in Node.js. The name
+/// is not reserved: a client may send such an event.
+#[cold]
+fn warn_connection(namespace: &str) {
+    const HINT: &str = "it is called only if a client sends an event of this name: for clients that connect, use `on_connect`";
+    log::print_once("connection", format_args!("a handler of \"connection\" in {namespace:?}: {HINT}"));
+    log::warn!(event = %"connection", namespace = ?namespace, cause = %HINT, "a handler is named `connection`");
 }
 
 impl Server {

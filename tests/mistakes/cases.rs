@@ -78,6 +78,12 @@ fn a_boxed_error(io: &Server) {
     io.on("chat", chat);
 }
 
+//~ `Plain` cannot be the arguments of an event, because it is not serializable
+//~ add `#[derive(serde::Serialize)]`
+fn arguments_that_are_not_serializable(io: &Server) {
+    io.emit("chat", Plain);
+}
+
 //~ `()` is not a future
 fn a_closure_that_is_not_async(io: &Server) {
     io.on("chat", |_: Socket| {});

@@ -5,7 +5,7 @@ use super::placeholder;
 use crate::socketio::args::{Args, ArgsError};
 use crate::socketio::attached::Attached;
 use alloc::borrow::Cow;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::cell::Cell;
 use core::fmt;
@@ -87,10 +87,19 @@ fn read<'a, R: Read<'a>, T: Deserialize<'a>>(
         },
         false => match read_placeholders(&how, json, attachments, None) {
             Ok(value) => return Ok(value),
-            Err(error) => error,
+            Err(error) => explain(error),
         },
     };
     read_repaired(&how, json, attachments, error)
+}
+
+/// Says how bytes are read, if a type met an object that may be a placeholder.
+#[cold]
+fn explain(error: serde_json::Error) -> serde_json::Error {
+    match error.to_string().contains("invalid type: map") {
+        true => serde_json::Error::custom(format_args!("{error} (bytes are read as `bytes::Bytes`)")),
+        false => error,
+    }
 }
 
 #[cold]

@@ -115,6 +115,17 @@ fn owned_arguments_equal_the_borrowed_ones() {
 }
 
 #[test]
+fn bytes_for_a_list_of_numbers_are_an_error_that_names_the_type_of_bytes() {
+    let attachments = [Bytes::from_static(b"x")];
+    let args = Args::new_event(r#"["a",{"_placeholder":true,"num":0}]"#, &attachments);
+    for error in [message(args.deserialize::<Vec<u8>>()), message(args.deserialize::<(Vec<u8>,)>())] {
+        assert!(error.ends_with("(bytes are read as `bytes::Bytes`)"), "{error}");
+    }
+    let other = message(args.deserialize::<(Bytes, i32)>());
+    assert_eq!(other, "invalid arguments: argument 2 is missing");
+}
+
+#[test]
 fn malformed_json_is_an_error_and_not_a_panic() {
     for json in ["", "[", "{}", "[,", "x", "[\"a\"", "[\"a\",", "[\"a\",1", "[]"] {
         let args = event(json);

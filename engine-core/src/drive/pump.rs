@@ -27,7 +27,28 @@ const READS: usize = 8;
 /// Slices per write.
 const SLICES: usize = 64;
 
-/// Runs one turn: reads and writes until both would block or the budget is spent.
+/// Runs one turn: reads and writes until both would block, or until it has read 8 times, so that one busy peer cannot starve
+/// the others.
+///
+/// ```
+/// use sockeye_core::Time;
+/// use sockeye_core::drive::{Protocol, Turn, pump};
+/// use std::net::{Shutdown, TcpStream};
+///
+/// /// Runs one turn of a connection. Returns whether to keep it.
+/// fn turn(now: Time, stream: &mut TcpStream, connection: &mut impl Protocol, partial: &mut Vec<u8>) -> bool {
+///     match pump(now, stream, connection, partial) {
+///         // Call again when the stream is ready or the connection's waker is called.
+///         Ok(Turn::Wait) => true,
+///         // Call again once other connections had a turn: the stream need not report anything before.
+///         Ok(Turn::Again) => true,
+///         // Then call again as well.
+///         Ok(Turn::HalfClose) => stream.shutdown(Shutdown::Write).is_ok(),
+///         // Drop the stream and the connection.
+///         Ok(Turn::Done) | Err(_) => false,
+///     }
+/// }
+/// ```
 ///
 /// Returns [`Turn::Wait`] only if each operation that the protocol wants would block, so that the stream reports when it
 /// is ready again.

@@ -16,6 +16,33 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 
 /// The clock and the tasks that a server or a client needs from its driver.
+///
+/// ```
+/// use sockeye_core::Time;
+/// use sockeye_core::host::Runtime;
+/// use std::pin::Pin;
+/// use std::sync::{Mutex, PoisonError};
+/// use std::time::Instant;
+///
+/// type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+///
+/// /// An event loop that polls its tasks itself.
+/// struct EventLoop {
+///     origin: Instant,
+///     spawned: Mutex<Vec<Task>>,
+/// }
+///
+/// impl Runtime for EventLoop {
+///     fn now(&self) -> Time {
+///         Time::from_origin(self.origin.elapsed())
+///     }
+///
+///     fn spawn(&self, task: Task) {
+///         // Called on any thread. If the loop sleeps, wake it here.
+///         self.spawned.lock().unwrap_or_else(PoisonError::into_inner).push(task);
+///     }
+/// }
+/// ```
 pub trait Runtime: Send + Sync + 'static {
     /// Returns the time by a monotonic clock. All instants that the server is given come from it.
     fn now(&self) -> Time;
@@ -68,7 +95,23 @@ impl<R: Runtime + ?Sized> Runtime for Arc<R> {
 
 /// A server as a runtime sees it: it accepts connections, and is called at its deadlines.
 ///
-/// Handles are cheap to clone, and clones stand for the same server.
+/// Handles are cheap to clone, and clones stand for the same server. [`serve`](crate::drive::serve) runs one as a future. In
+/// an event loop of your own, [`attach`](Host::attach) your [`Runtime`] first; then, in each turn:
+///
+/// ```
+/// use sockeye_core::Time;
+/// use sockeye_core::host::{Host, Peer};
+/// use std::net::TcpListener;
+/// use std::time::Duration;
+///
+/// /// Returns the connection of a new client, if there is one, and how long the loop may sleep.
+/// fn turn<H: Host>(server: &H, now: Time, listener: &TcpListener) -> (Option<H::Connection>, Option<Duration>) {
+///     server.handle_timeout(now);
+///     // Keep the stream beside its connection: `pump` moves the bytes between the two.
+///     let accepted = listener.accept().ok().map(|(_stream, address)| server.accept(now, Peer::from(address)));
+///     (accepted, server.next_deadline().map(|deadline| deadline.saturating_since(now)))
+/// }
+/// ```
 pub trait Host: Clone + Send + Sync + 'static {
     /// The protocol of one accepted byte stream.
     type Connection: Protocol + Send + Unpin + 'static;

@@ -9,6 +9,19 @@ use bytes::{Buf, Bytes};
 ///
 /// A queue that is empty or holds a single shared piece owns no memory, unless [`Pieces`] are [lent](Outbound::lend)
 /// to it. Read it as a [`Buf`]; with the `std` feature `chunks_vectored` fills the slices of one `writev`.
+///
+/// ```
+/// use bytes::{Buf, Bytes};
+/// use sockeye_core::Outbound;
+///
+/// let mut queue = Outbound::new();
+/// queue.extend(b"head ");
+/// queue.push(Bytes::from_static(&[b'x'; 300])); // kept by reference
+/// assert_eq!(queue.chunks().count(), 2);
+///
+/// queue.advance(5); // the bytes that were written
+/// assert_eq!(queue.len(), 300);
+/// ```
 #[derive(Debug)]
 pub struct Outbound(Queue);
 

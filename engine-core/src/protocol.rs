@@ -12,7 +12,35 @@ pub const READ_BUFFER: usize = 64 << 10;
 
 /// The protocol of one byte stream: bytes in, bytes out.
 ///
-/// The methods can be called in any order; a call with nothing to do does nothing.
+/// The methods can be called in any order; a call with nothing to do does nothing. For a stream that is `Read + Write`,
+/// `drive::pump` calls them. For bytes that come from elsewhere:
+///
+/// ```
+/// use bytes::Buf;
+/// use sockeye_core::Time;
+/// use sockeye_core::protocol::{Protocol, StreamStatus};
+///
+/// /// Passes on what has arrived, and returns what is to be sent. `partial` has the rest of the last call.
+/// fn exchange(now: Time, connection: &mut impl Protocol, partial: &mut Vec<u8>, arrived: &[u8]) -> Vec<u8> {
+///     partial.extend_from_slice(arrived);
+///     connection.handle_wake(now);
+///     while connection.wants_read() {
+///         match connection.handle_data(now, partial) {
+///             0 => break, // a message is not complete yet
+///             consumed => drop(partial.drain(..consumed)),
+///         }
+///     }
+///     let mut sent = Vec::new();
+///     while let Some(waiting) = connection.poll_transmit() {
+///         sent.extend_from_slice(waiting.chunk());
+///         waiting.advance(waiting.chunk().len());
+///     }
+///     if connection.status() == StreamStatus::Closed {
+///         // Drop the connection once `sent` is on its way.
+///     }
+///     sent
+/// }
+/// ```
 pub trait Protocol {
     /// Sets the waker to call if there is work although the stream is not ready.
     fn set_waker(&mut self, waker: &Waker);

@@ -6,6 +6,15 @@ use sha1::{Digest, Sha1};
 /// A random sequence of bytes that cannot be predicted without its seed. A client uses it for masks, nonces and jitter.
 ///
 /// Seed it with 20 bytes of the system's randomness. In a test a fixed seed makes the whole client reproducible.
+///
+/// ```
+/// use sockeye_core::Random;
+///
+/// let mut random = Random::from_seed([7; 20]);
+/// let mask: [u8; 4] = random.bytes();
+/// assert_eq!(mask, Random::from_seed([7; 20]).bytes());
+/// assert_ne!(mask, random.bytes());
+/// ```
 #[derive(Clone)]
 pub struct Random {
     seed: [u8; 20],

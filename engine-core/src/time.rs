@@ -8,6 +8,18 @@ use core::time::Duration;
 ///
 /// All instants passed to one server must share that origin. An instant before a previous one is treated as if no
 /// time had passed.
+///
+/// ```
+/// use sockeye_core::Time;
+/// use std::time::{Duration, Instant};
+///
+/// let origin = Instant::now();
+/// let now = || Time::from_origin(origin.elapsed());
+///
+/// let deadline = now() + Duration::from_secs(25);
+/// let wait = deadline.saturating_since(now()); // zero once the deadline has passed
+/// assert!(wait <= Duration::from_secs(25));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(
     // The nanoseconds plus one, so that an optional deadline, of which every connection has several, is no larger.

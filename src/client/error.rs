@@ -14,8 +14,9 @@ pub enum ClientAckError {
     /// The server did not acknowledge in time.
     #[error("operation has timed out")]
     Timeout,
-    /// The connection ended before the acknowledgement arrived.
-    #[error("socket has been disconnected")]
+    /// The connection ended before the acknowledgement arrived, or no runtime has opened one: see
+    /// [`Client::attach`](crate::Client::attach).
+    #[error("socket has been disconnected, or no runtime connects its client")]
     Disconnected,
     /// The acknowledgement is not of the requested type.
     #[error("the acknowledgement is not of the expected type: {0}")]

@@ -4,6 +4,22 @@ use std::io::{self, IoSlice, Read, Write};
 
 /// A non-blocking stream of an edge-triggered event loop, such as mio's. It remembers when there is nothing more to
 /// read, which saves a system call.
+///
+/// ```
+/// use sockeye_core::drive::Edge;
+/// use std::io::{ErrorKind, Read};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let mut stream = Edge::new(&b"hello"[..]);
+/// assert_eq!(stream.read(&mut [0; 8])?, 5);
+/// // A read that did not fill the buffer has emptied the stream.
+/// assert_eq!(stream.read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock);
+/// // The event loop reports that the stream is readable, but not that the peer has ended it.
+/// stream.handle_readiness(true, false);
+/// assert_eq!(stream.read(&mut [0; 8])?, 0);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Edge<S> {
     stream: S,

@@ -65,8 +65,8 @@
 //! # Coming from JavaScript
 //!
 //! Names are those of the JavaScript implementation ("the reference") in Rust's spelling. Handlers return the
-//! acknowledgement instead of calling a callback; to acknowledge later, use [`extract::AckSender`]. `io.use` is
-//! [`middleware`](Namespace::middleware), `socket.use` is [`use_packet`](Socket::use_packet), and `in` is `within`, where
+//! acknowledgement instead of calling a callback; to acknowledge later, use [`extract::AckSender`].
+//! `io.on("connection", …)` is [`on_connect`](Namespace::on_connect), `io.use` is [`middleware`](Namespace::middleware), `socket.use` is [`use_packet`](Socket::use_packet), and `in` is `within`, where
 //! [`Socket::within`] includes the socket itself. Of several handlers of an event, the first one that can be called
 //! acknowledges; [`on_fallback`](Socket::on_fallback) is called only for an event that has none. The guide's page
 //! [From Node.js][node] has the whole list.

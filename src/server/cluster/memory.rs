@@ -138,6 +138,8 @@ struct Seat {
     waiting: usize,
     /// Something was dropped since the inbox was empty last.
     is_full: bool,
+    /// The streams of which something was dropped, and where they go on. The server is told before the next entry.
+    gaps: BTreeMap<SmolStr, SmolStr>,
     waker: Option<Waker>,
     /// The server has a runtime. Before that, it watches nothing, and what it sends is kept.
     is_attached: bool,
@@ -339,19 +341,24 @@ impl Seat {
     /// Queues an item, unless too much waits. Returns the waker to call.
     fn push(&mut self, item: Item) -> Option<Waker> {
         let size = item.size();
-        if self.waiting + size > MAX_WAITING {
-            self.note_overflow();
-            if let Item::Entry { stream, offset, .. } = item {
-                // Of several that are dropped, the last one tells.
-                if matches!(self.inbox.back(), Some((Item::Begun { stream: known, .. }, _)) if *known == stream)
-                {
-                    self.inbox.pop_back();
-                }
-                self.inbox.push_back((Item::Begun { stream, offset }, 0));
+        let fits = self.waiting + size <= MAX_WAITING;
+        match item {
+            Item::Entry { stream, offset, .. } | Item::Begun { stream, offset } if !fits => {
+                self.gaps.insert(stream, offset);
             }
-        } else {
-            self.waiting += size;
-            self.inbox.push_back((item, size));
+            _ if !fits => {}
+            item => {
+                if let Item::Entry { stream, .. } | Item::Begun { stream, .. } = &item
+                    && let Some((stream, offset)) = self.gaps.remove_entry(stream)
+                {
+                    self.inbox.push_back((Item::Begun { stream, offset }, 0));
+                }
+                self.waiting += size;
+                self.inbox.push_back((item, size));
+            }
+        }
+        if !fits {
+            self.note_overflow();
         }
         self.waker.take()
     }
@@ -359,6 +366,9 @@ impl Seat {
     /// Takes the next item. If there is none, the task is woken once there is.
     fn pop(&mut self, cx: &Context<'_>) -> Option<Item> {
         let Some((item, size)) = self.inbox.pop_front() else {
+            if let Some((stream, offset)) = self.gaps.pop_first() {
+                return Some(Item::Begun { stream, offset });
+            }
             self.is_full = false;
             self.waker = Some(cx.waker().clone());
             return None;
@@ -534,6 +544,34 @@ mod tests {
         }
         assert!(pop().is_none());
         assert_eq!(seat.early.len(), 1);
+    }
+
+    #[test]
+    fn a_server_is_told_where_each_stream_goes_on_after_entries_were_dropped() {
+        let mut seat = Seat { is_attached: true, ..Seat::default() };
+        let entry = |stream: &str, number, len| Item::Entry {
+            stream: stream.into(),
+            offset: offset(number),
+            fields: [("data", Bytes::from(vec![0; len]))].into(),
+        };
+        seat.push(entry("a", 1, MAX_WAITING - 2 * ITEM));
+        for number in 2..1000 {
+            ["a", "b"].iter().for_each(|stream| _ = seat.push(entry(stream, number, 100)));
+        }
+        assert_eq!(seat.inbox.len(), 2, "nothing is kept for each that is dropped");
+        seat.push(entry("a", 1000, 0));
+        let stream = Channel { kind: ChannelKind::Stream, name: "c".into() };
+        seat.begin(&stream, &BTreeMap::new());
+        let mut told = Vec::new();
+        while let Some(item) = seat.pop(&Context::from_waker(Waker::noop())) {
+            told.push(match item {
+                Item::Entry { stream, offset, .. } => format!("{stream} {offset}"),
+                Item::Begun { stream, offset } => format!("{stream} behind {offset}"),
+                _ => "overflow".to_owned(),
+            });
+        }
+        let expected = ["a 1-1", "overflow", "a behind 1-999", "a 1-1000", "b behind 1-999", "c behind 1-0"];
+        assert_eq!((told, seat.waiting), (expected.map(str::to_owned).to_vec(), 0));
     }
 
     #[test]

@@ -203,7 +203,7 @@ impl Log {
         let indexes = self.indexes_from(from, recipient);
         let first = indexes.first().map(|at| self.position(*at as usize));
         let numbers = indexes.into_iter().map(|at| self.number(at as usize)).collect();
-        Missed { first, numbers, until: self.next }
+        Missed { first, numbers, until: self.next.max(from) }
     }
 
     /// Returns the events that were found to address a client, and those since then, in their order. The log still has to

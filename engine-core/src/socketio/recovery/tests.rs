@@ -522,6 +522,21 @@ fn a_socket_of_another_server_gets_what_the_log_has_for_it() {
 }
 
 #[test]
+fn a_socket_is_sent_nothing_before_a_position_that_was_not_read_yet() {
+    let mut recovery: Retained<()> = Retained::of_stream(Config::default());
+    recovery.begin_behind(at(0), position("1-0"));
+    let life = Life::returned(&pid(1), position("3-0"));
+    let claim = recovery.adopt(at(1), id(1), life, [].into(), (), position("3-1"));
+    for place in ["2-0", "3-0"] {
+        assert_eq!(names(&recovery, &claim), None, "what it has received was not read");
+        come(&mut recovery, at(2), place, &to(&[], &[]), place);
+    }
+    assert_eq!(names(&recovery, &claim).expect("nothing"), [""; 0]);
+    come(&mut recovery, at(2), "4-0", &to(&[], &[]), "4-0");
+    assert_eq!(names(&recovery, &claim).expect("all"), ["4-0"]);
+}
+
+#[test]
 fn a_client_that_has_come_back_is_not_recovered_if_the_memory_has_lost_an_event_meanwhile() {
     let mut recovery: Retained<()> = Retained::of_stream(Config { max_packets: 2, ..Config::default() });
     recovery.begin_behind(at(0), position("1-0"));

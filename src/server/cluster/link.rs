@@ -19,7 +19,7 @@ use sockeye_core::cluster::{
 };
 use sockeye_core::host::Runtime;
 use sockeye_core::{Random, Time};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -32,6 +32,9 @@ const FLUSH: Duration = Duration::from_secs(1);
 
 /// The maximum number of sockets that are known to be lost by the bus. Of more, nobody is told when they expire.
 const MAX_UNSAVED: usize = 100_000;
+
+/// The time for which that is known after the deadline of a socket: all that expire together have been asked for by then.
+const UNSAVED_MARGIN: Duration = Duration::from_secs(60);
 
 /// The link of a server to its cluster. It passes commands of the state machine to the bus, and events to the server.
 ///
@@ -62,8 +65,8 @@ pub(in crate::server) struct State {
     askers: HashMap<RequestId, Weak<dyn Asker>>,
     /// What waits for the bus to look something up.
     pub(super) lookups: HashMap<RequestId, Arc<Slot>>,
-    /// The keys of sockets that the bus could not store. Usually there are none.
-    unsaved: HashSet<SmolStr>,
+    /// The keys of sockets that the bus could not store, and until when that is of interest. Usually there are none.
+    unsaved: HashMap<SmolStr, Time>,
     /// The next deadline in the table of the server, which may have moved later.
     timer: Option<(Time, Key)>,
     /// A thread passes a command to the bus.
@@ -87,7 +90,7 @@ impl State {
     /// Returns whether the bus could not store the socket with a private id, and forgets that.
     pub(in crate::server) fn take_unsaved(&mut self, pid: &str) -> bool {
         let key = if self.unsaved.is_empty() { None } else { self.cluster.session_key(pid) };
-        key.is_some_and(|key| self.unsaved.remove(&*key))
+        key.is_some_and(|key| self.unsaved.remove(&*key).is_some())
     }
 }
 
@@ -117,7 +120,7 @@ impl Link {
                 cluster,
                 askers: HashMap::new(),
                 lookups: HashMap::new(),
-                unsaved: HashSet::new(),
+                unsaved: HashMap::new(),
                 timer: None,
                 is_sending: false,
                 is_handling: false,
@@ -417,6 +420,8 @@ impl Expire for Link {
             let mut state = self.state.lock();
             state.timer = None;
             state.cluster.handle_timeout(now);
+            // With sockets at the bus, there are heartbeats, so that this is called soon enough.
+            state.unsaved.retain(|_, until| now < *until);
             state.ignored.take_report(now)
         };
         self.send();
@@ -457,9 +462,12 @@ impl Node for Link {
     }
 
     fn handle_unsaved(&self, key: &str) {
+        let Some(engine) = self.engine() else { return };
+        let Some(recovery) = &engine.application.recovery else { return };
+        let until = engine.now() + recovery.max_disconnection() + UNSAVED_MARGIN;
         let unsaved = &mut self.state.lock().unsaved;
         if unsaved.len() < MAX_UNSAVED {
-            unsaved.insert(key.into());
+            unsaved.insert(key.into(), until);
         }
     }
 
@@ -502,7 +510,7 @@ impl Drop for Link {
 mod tests {
     use crate::cluster::{Adapter, MemoryBus};
     use crate::testing::TestServer;
-    use crate::{AckStream, Server};
+    use crate::{AckStream, Recovery, Server};
     use sockeye_core::cluster::Node;
     use std::time::Duration;
 
@@ -540,6 +548,18 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(client.expect_event::<u8>("news"), 1);
         }
+    }
+
+    #[test]
+    fn sockets_that_the_bus_has_lost_and_nobody_asks_for_are_forgotten() {
+        let builder = Server::builder().connection_state_recovery(Recovery::new());
+        let test = TestServer::new(builder.adapter(Adapter::streams(MemoryBus::new())).build());
+        let link = test.server().engine.application().namespaces.link.clone().expect("a cluster");
+        link.handle_unsaved("a socket that the server itself has forgotten");
+        test.advance(Duration::from_secs(120));
+        assert_eq!(link.state.lock().unsaved.len(), 1, "until the end of its deadline");
+        test.advance(Duration::from_secs(120));
+        assert_eq!(link.state.lock().unsaved.len(), 0);
     }
 
     #[test]

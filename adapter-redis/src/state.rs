@@ -63,8 +63,6 @@ struct Link {
     waker: Option<Waker>,
     /// It is connected and subscribed.
     up: bool,
-    /// Its server is gone.
-    gone: bool,
     /// Channels have come from another link.
     has_more: bool,
     /// The server, in a Redis Cluster.
@@ -112,7 +110,7 @@ impl Shared {
         let mut state = self.state.lock();
         let closed = state.closed;
         match state.links.get_mut(&id) {
-            Some(link) if !closed && !link.gone => {
+            Some(link) if !closed => {
                 if link.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
                     link.waker = Some(cx.waker().clone());
                 }

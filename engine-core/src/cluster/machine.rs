@@ -373,14 +373,14 @@ impl Cluster {
             return Err(ClusterError::Full { limit });
         }
         // The end of each is an event.
-        match self.is_behind() {
+        match self.is_overloaded() {
             true => Err(ClusterError::Unhandled { limit: self.config.limits.max_unhandled }),
             false => Ok(()),
         }
     }
 
     /// Returns whether the server has to handle events before there may be more.
-    pub(super) fn is_behind(&self) -> bool {
+    pub(super) fn is_overloaded(&self) -> bool {
         self.events.waiting() > self.config.limits.max_unhandled
     }
 

@@ -59,7 +59,7 @@ impl Cluster {
             }
             Content::Goodbye => self.handle_goodbye(namespace, uid),
             Content::Elsewhere => {}
-            content if self.is_behind() => {
+            content if self.is_overloaded() => {
                 if let Content::Asked(Event::Broadcast { offset: Some(position), .. }) = content {
                     self.note_gap(&namespace, position);
                 }
@@ -130,8 +130,8 @@ impl Cluster {
         is_initial: bool,
     ) -> Result<(), BusError> {
         // A new node is an event, too. It is noted by one of its next heartbeats.
-        let is_behind = self.is_behind();
-        let limit = if is_behind { 0 } else { self.config.limits.max_nodes };
+        let is_overloaded = self.is_overloaded();
+        let limit = if is_overloaded { 0 } else { self.config.limits.max_nodes };
         let Some(node) = uid.filter(|uid| uid != EMITTER) else { return Ok(()) };
         let Some(space) = self.namespaces.get_mut(&namespace) else { return Ok(()) };
         let heard = space.nodes.beat(now, &node, limit);
@@ -140,7 +140,9 @@ impl Cluster {
         }
         match heard {
             Heard::Known => Ok(()),
-            Heard::Full if is_behind => Err(BusError::Unhandled { limit: self.config.limits.max_unhandled }),
+            Heard::Full if is_overloaded => {
+                Err(BusError::Unhandled { limit: self.config.limits.max_unhandled })
+            }
             Heard::Full => Err(BusError::TooManyNodes { limit }),
             Heard::New => {
                 self.next_sweep = earliest(self.next_sweep, Some(now + self.config.heartbeat_timeout));

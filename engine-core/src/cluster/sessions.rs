@@ -203,7 +203,7 @@ impl Cluster {
     pub fn reach(&mut self, namespace: &str, position: StreamPosition) -> Option<RequestId> {
         let stream = self.config.dialect.stream(namespace)?.name;
         let last = *self.offsets.get(&stream)?;
-        if self.is_behind() {
+        if self.is_overloaded() {
             return None;
         }
         let request = RequestId(self.new_id());
@@ -231,7 +231,7 @@ impl Cluster {
     /// missed nothing before it.
     pub(super) fn tell_read(&mut self, namespace: SmolStr, position: StreamPosition) {
         // The next one tells the same.
-        if self.recovering.is_on && self.namespaces.contains_key(&namespace) && !self.is_behind() {
+        if self.recovering.is_on && self.namespaces.contains_key(&namespace) && !self.is_overloaded() {
             self.events.push(Event::StreamRead { namespace, position });
         }
     }
@@ -265,7 +265,7 @@ impl Cluster {
 
     /// Tells the server of gaps, unless too much waits for it: many of them in a row are told as one.
     pub(super) fn tell_gaps(&mut self) {
-        if !self.recovering.gaps.is_empty() && !self.is_behind() {
+        if !self.recovering.gaps.is_empty() && !self.is_overloaded() {
             let gaps = core::mem::take(&mut self.recovering.gaps);
             let begun = |(namespace, position)| Event::StreamBegun { namespace, position };
             self.events.extend(gaps.into_iter().map(begun));

@@ -64,6 +64,8 @@ impl Connection {
 pub(crate) struct Publisher {
     connection: Connection,
     sent: VecDeque<Batch>,
+    /// When the last batch was answered, or it was connected.
+    heard: Instant,
     is_over: bool,
 }
 
@@ -90,7 +92,7 @@ impl Replies {
 
 impl Publisher {
     pub(crate) fn new(connection: Connection) -> Publisher {
-        Publisher { connection, sent: VecDeque::new(), is_over: false }
+        Publisher { connection, sent: VecDeque::new(), heard: Instant::now(), is_over: false }
     }
 
     /// Sends what waits, if it may, and handles the answers.
@@ -119,6 +121,7 @@ impl Publisher {
                     break;
                 };
                 progress = true;
+                self.heard = Instant::now();
                 self.settle(items, values, (shared, id), to, node)?;
             }
             if self.is_over {
@@ -233,7 +236,10 @@ impl Publisher {
         to: &Endpoint,
     ) -> Result<(), Failure> {
         match self.sent.front() {
-            Some(batch) if batch.since.elapsed() >= timeout => return Err(Failure::silent(to)),
+            // Those before it may have taken long.
+            Some(batch) if batch.since.max(self.heard).elapsed() >= timeout => {
+                return Err(Failure::silent(to));
+            }
             Some(_) => {}
             None => {
                 let mut pipeline = Pipeline::new();
@@ -291,5 +297,41 @@ fn subscribers(value: Value) -> Option<usize> {
     match count {
         Some(Value::Int(count)) => usize::try_from(count).ok(),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::builder::{Config, Servers};
+    use crate::reader::tests::Counts;
+    use std::future::pending;
+    use std::task::Waker;
+    use tokio::io::AsyncWriteExt;
+
+    #[test]
+    fn a_server_that_answers_one_batch_after_the_other_is_not_silent() {
+        let to = Endpoint::parse("redis://127.0.0.1").unwrap();
+        let shared = Shared::new(Servers::Single(to.clone()), Config::default());
+        let (stream, mut server) = tokio::io::duplex(1000);
+        let redis = smol::block_on(async {
+            // The answers to the commands that tell the name and the version of the client.
+            server.write_all(b"+OK\r\n+OK\r\n").await.unwrap();
+            let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+            MultiplexedConnection::new_with_config(&to.login, stream, config).await.unwrap()
+        });
+        let mut publisher = Publisher::new(Connection { redis: redis.0, driver: Box::pin(redis.1) });
+        let long_ago = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
+        publisher.heard = long_ago;
+        publisher.sent = [Replies::Here(Ok(Vec::new())), Replies::Awaited(Box::pin(pending()))]
+            .map(|replies| Batch { since: long_ago, items: Vec::new(), replies })
+            .into();
+        let (timeout, mut cx) = (shared.config.response_timeout, Context::from_waker(Waker::noop()));
+        assert_eq!(publisher.check(&mut cx, timeout, &to), Err(Failure::silent(&to)));
+        publisher.poll(&mut cx, (&shared, FIRST), true, &to, &Counts::default()).unwrap();
+        assert_eq!(publisher.sent.len(), 1);
+        assert_eq!(publisher.check(&mut cx, timeout, &to), Ok(()));
     }
 }

@@ -45,8 +45,12 @@ fn fill(node: &mut Cluster, data: &str) -> usize {
 
 /// Appends a broadcast to the stream of a node.
 fn append(node: &mut Cluster, offset: &str) -> Result<(), BusError> {
+    append_to(node, "/", offset)
+}
+
+fn append_to(node: &mut Cluster, namespace: &str, offset: &str) -> Result<(), BusError> {
     let data = broadcast(0, 100);
-    let fields = [("uid", "a"), ("nsp", "/"), ("type", "3"), ("data", &data)];
+    let fields = [("uid", "a"), ("nsp", namespace), ("type", "3"), ("data", &data)];
     let fields = fields.iter().map(|(name, value)| (*name, value.as_bytes()));
     node.handle_entry(NOW, "socket.io", offset, fields)
 }
@@ -148,4 +152,32 @@ fn a_position_is_reached_only_after_the_server_knows_that_entries_before_it_are_
     assert_eq!(*begun, Event::StreamBegun { namespace: "/".into(), position: position("3-0") });
     let namespace = "/".into();
     assert_eq!(*reached, Event::Reached { request: request.unwrap(), namespace, position: position("3-0") });
+}
+
+#[test]
+fn each_namespace_is_told_of_its_own_gap_unless_it_is_gone() {
+    for (is_gone, is_read_anew) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut node = node(Streams::default());
+        ["/a", "/b"].iter().for_each(|namespace| node.add_namespace(NOW, namespace));
+        node.handle_stream("socket.io", "1-0").unwrap();
+        let refused =
+            (0..).map(|number| format!("2-{number}")).find(|offset| append(&mut node, offset).is_err());
+        assert!(append_to(&mut node, "/a", "3-0").is_err() && append_to(&mut node, "/b", "3-1").is_err());
+        if is_read_anew {
+            node.handle_stream("socket.io", "4-0").unwrap();
+        }
+        if is_gone {
+            node.remove_namespace(NOW, "/b");
+        }
+        let begun = |event| match event {
+            Event::StreamBegun { namespace, position } => Some((namespace.to_string(), position)),
+            _ => None,
+        };
+        let gaps: Vec<_> = std::iter::from_fn(|| node.poll_event()).filter_map(begun).skip(3).collect();
+        let at = |offset: &str| position(if is_read_anew { "4-0" } else { offset });
+        let mut expected =
+            vec![("/".to_owned(), at(&refused.unwrap())), ("/a".into(), at("3-0")), ("/b".into(), at("3-1"))];
+        expected.truncate(if is_gone { 2 } else { 3 });
+        assert_eq!(gaps, expected);
+    }
 }

@@ -3,12 +3,14 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use bytes::Bytes;
+use proptest::prelude::*;
 use sockeye_core::cluster::{
     BusError, Cluster, ClusterConfig, ClusterError, ClusterLimits, Dialect, Event, Sharded, Streams,
 };
 use sockeye_core::socketio::Target;
 use sockeye_core::socketio::recovery::StreamPosition;
 use sockeye_core::{Random, Time};
+use std::collections::BTreeMap;
 
 const NOW: Time = Time::ZERO;
 const LIMIT: usize = 10_000;
@@ -49,7 +51,11 @@ fn append(node: &mut Cluster, offset: &str) -> Result<(), BusError> {
 }
 
 fn append_to(node: &mut Cluster, namespace: &str, offset: &str) -> Result<(), BusError> {
-    let data = broadcast(0, 100);
+    append_long(node, namespace, offset, 100)
+}
+
+fn append_long(node: &mut Cluster, namespace: &str, offset: &str, len: usize) -> Result<(), BusError> {
+    let data = broadcast(0, len);
     let fields = [("uid", "a"), ("nsp", namespace), ("type", "3"), ("data", &data)];
     let fields = fields.iter().map(|(name, value)| (*name, value.as_bytes()));
     node.handle_entry(NOW, "socket.io", offset, fields)
@@ -179,5 +185,121 @@ fn each_namespace_is_told_of_its_own_gap_unless_it_is_gone() {
             vec![("/".to_owned(), at(&refused.unwrap())), ("/a".into(), at("3-0")), ("/b".into(), at("3-1"))];
         expected.truncate(if is_gone { 2 } else { 3 });
         assert_eq!(gaps, expected);
+    }
+}
+
+/// Something that happens to a node.
+#[derive(Debug, Clone)]
+enum Step {
+    Append { namespace: usize, len: usize },
+    Heartbeat { namespace: usize },
+    ReadAnew { lost: u64 },
+    Reach { namespace: usize, ahead: u64 },
+    Toggle { namespace: usize },
+    Poll { events: usize },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let namespace = 0..NAMESPACES.len();
+    prop_oneof![
+        8 => (namespace.clone(), prop_oneof![Just(10), Just(3000)])
+            .prop_map(|(namespace, len)| Step::Append { namespace, len }),
+        1 => namespace.clone().prop_map(|namespace| Step::Heartbeat { namespace }),
+        1 => (1..4_u64).prop_map(|lost| Step::ReadAnew { lost }),
+        2 => (namespace.clone(), 0..4_u64).prop_map(|(namespace, ahead)| Step::Reach { namespace, ahead }),
+        1 => namespace.prop_map(|namespace| Step::Toggle { namespace }),
+        4 => (1..8_usize).prop_map(|events| Step::Poll { events }),
+    ]
+}
+
+const NAMESPACES: [&str; 3] = ["/", "/a", "/b"];
+
+/// What the server of a node knows of the stream of each namespace.
+#[derive(Default)]
+struct Known {
+    /// The last entry that the server was spared, and has not been told of.
+    owed: BTreeMap<&'static str, StreamPosition>,
+}
+
+impl Known {
+    fn poll(&mut self, node: &mut Cluster, events: usize) -> Result<(), TestCaseError> {
+        for event in std::iter::from_fn(|| node.poll_event()).take(events) {
+            match event {
+                Event::StreamBegun { namespace, position } => {
+                    self.owed.retain(|name, owed| namespace != *name || *owed > position);
+                }
+                Event::Broadcast { namespace, offset: Some(position), .. }
+                | Event::StreamRead { namespace, position }
+                | Event::Reached { namespace, position, .. } => {
+                    let owed = self.owed.get(&*namespace);
+                    prop_assert!(owed.is_none_or(|owed| *owed > position), "{owed:?} before {position}");
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_is_told_of_a_stream_before_what_is_lost_in_front_of_it(
+        steps in prop::collection::vec(step(), 1..100),
+    ) {
+        let mut node = node(Streams::default());
+        let (mut known, mut last) = (Known::default(), 1);
+        node.handle_stream("socket.io", "1-1").unwrap();
+        let mut there = vec!["/"];
+        for step in steps {
+            match step {
+                Step::Append { namespace, len } => {
+                    last += 1;
+                    let (name, offset) = (NAMESPACES[namespace], format!("1-{last}"));
+                    if append_long(&mut node, name, &offset, len).is_err() && there.contains(&name) {
+                        known.owed.insert(name, position(&offset));
+                    }
+                }
+                Step::Heartbeat { namespace } => {
+                    last += 1;
+                    let fields = [("uid", "a"), ("nsp", NAMESPACES[namespace]), ("type", "2")];
+                    let fields = fields.iter().map(|(name, value)| (*name, value.as_bytes()));
+                    let _ = node.handle_entry(NOW, "socket.io", &format!("1-{last}"), fields);
+                }
+                Step::ReadAnew { lost } => {
+                    last += lost;
+                    let offset = format!("1-{last}");
+                    node.handle_stream("socket.io", &offset).unwrap();
+                    known.owed.extend(there.iter().map(|name| (*name, position(&offset))));
+                }
+                Step::Reach { namespace, ahead } => {
+                    let name = NAMESPACES[namespace];
+                    if there.contains(&name) {
+                        node.reach(name, position(&format!("1-{}", last + ahead)));
+                    }
+                }
+                Step::Toggle { namespace: 0 } => {}
+                Step::Toggle { namespace } => {
+                    let name = NAMESPACES[namespace];
+                    match there.iter().position(|known| *known == name) {
+                        Some(at) => {
+                            there.remove(at);
+                            known.owed.remove(name);
+                            node.remove_namespace(NOW, name);
+                        }
+                        None => {
+                            there.push(name);
+                            node.add_namespace(NOW, name);
+                        }
+                    }
+                }
+                Step::Poll { events } => known.poll(&mut node, events)?,
+            }
+        }
+        known.poll(&mut node, usize::MAX)?;
+        prop_assert!(known.owed.is_empty(), "{:?}", known.owed);
+        let shown = format!("{node:?}");
+        prop_assert!(shown.contains("gaps: {} }, events: Unhandled { events: [], waiting: 0 }"), "{shown}");
     }
 }

@@ -191,8 +191,8 @@ pub enum BusStatus {
         /// The reason.
         cause: String,
     },
-    /// So much waited for the broker, or for this node, that messages were dropped. Reported once for each time without a connection, or
-    /// each time that the queue is full.
+    /// So much waited for the broker, or for this node, that messages were dropped. Reported once for each time without a
+    /// connection, or each time that the queue is full.
     Overflowed {
         /// The limit of what may wait, in bytes.
         limit: usize,

@@ -164,6 +164,12 @@ mod on {
         }
     }
 
+    /// Returns whether lines of the level `DEBUG` may be of interest, for those that take work.
+    #[inline]
+    pub(crate) fn wants_debug() -> bool {
+        Level::DEBUG <= LevelFilter::current()
+    }
+
     /// Returns the span of a connection. It has no parent, because the session would keep that open: around a mounted
     /// server it may be the span of a request.
     pub(crate) fn connection(peer: Option<SocketAddr>) -> Span {
@@ -230,6 +236,10 @@ mod off {
         pub(crate) fn enter(&self) -> Entered {
             Entered
         }
+    }
+
+    pub(crate) const fn wants_debug() -> bool {
+        false
     }
 
     pub(crate) fn connection(_: Option<SocketAddr>) -> Span {

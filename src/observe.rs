@@ -58,8 +58,9 @@
 //!
 //! `sid` is the first six characters of the session's id, because the whole id is a secret. A refused request that ends
 //! its session is logged as the end of the session only. Further lines tell of an upgrade that failed (`DEBUG`), the
-//! head of a request that took too long to arrive or cannot be read (`DEBUG`), a socket that is in too many rooms (`WARN`), and a
-//! panic in other code of the application (`ERROR`). A client that is disconnected because its credentials have expired has
+//! head of a request that took too long to arrive or cannot be read (`DEBUG`), a page that cannot read its session because
+//! `cors` does not allow its origin (`DEBUG`), a socket that is in too many rooms (`WARN`), and a panic in other code of the
+//! application (`ERROR`). A client that is disconnected because its credentials have expired has
 //! that as the `cause`.
 //!
 //! The failures of a client's handlers are logged in the same way, with the server's name in place of the address; those of

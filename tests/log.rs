@@ -791,3 +791,20 @@ fn a_refused_request_is_one_line_unless_it_ends_its_session() {
         assert!(client.status().contains("400"), "{}", client.status());
     });
 }
+
+#[test]
+fn a_page_of_an_origin_that_is_not_allowed_is_one_line() {
+    let message = "a page of another origin cannot read its session: `cors` does not allow it";
+    expect_one_line(Level::DEBUG, message, r#"origin="https://other""#, |sim| {
+        for headers in
+            ["", "Origin: http://here\r\n", "Sec-Fetch-Site: cross-site\r\n", "Origin: https://other\r\n"]
+        {
+            let request =
+                format!("GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: here\r\n{headers}\r\n");
+            sim.dial().send(request.as_bytes());
+            sim.run();
+        }
+        // Over WebSocket, browsers ask for nothing.
+        let _client = Client::open_with(sim, "EIO=4&transport=websocket", "Origin: https://other\r\n");
+    });
+}

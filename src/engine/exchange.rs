@@ -10,6 +10,7 @@ use super::session::{Delivery, Displaced, Session};
 use super::{Application, Batch, Handshake, Id, TransportError};
 use crate::guard::Guarded;
 use crate::handshake::Common;
+use crate::log::{self, debug};
 use resume::Resuming;
 use sockeye_core::engineio::server::exchange::{
     Decision, NewTransport, Refusal, Subject, WebSocketHandshake,
@@ -103,6 +104,17 @@ pub(crate) enum Carries<A: Application> {
 impl<A: Application> From<Response> for Step<A> {
     fn from(response: Response) -> Self {
         Step::Respond(response, None)
+    }
+}
+
+/// Logs that a page cannot read the response: its browser tells only the console of the page.
+#[cold]
+fn log_foreign_page<A: Application>(caller: Caller<'_, A>, request: &Request<'_>) {
+    if let Some(origin) = request.header_str("origin")
+        && !caller.server.site.allows_page(request)
+    {
+        let peer = log::peer(caller.peer);
+        debug!(peer = %peer, origin = ?origin, "a page of another origin cannot read its session: `cors` does not allow it");
     }
 }
 
@@ -209,7 +221,12 @@ impl<A: Application> Exchange<A> {
             },
             Subject::Open(_) if server.is_closing() => RequestError::Unavailable.into(),
             Subject::Open(transport) => match server.admit(caller.peer, id) {
-                Ok(id) => return self.opened(caller, transport, request(Some(&server.common)), id),
+                Ok(id) => {
+                    if log::wants_debug() && matches!(transport, NewTransport::Polling) {
+                        log_foreign_page(caller, incoming.request);
+                    }
+                    return self.opened(caller, transport, request(Some(&server.common)), id);
+                }
                 Err(error) => error.into(),
             },
             Subject::Refused(Some(id), refusal) => match server.session(&id) {

@@ -5,7 +5,7 @@ mod resume;
 use super::config::Config;
 use super::jsonp::{self, Callback};
 use super::packets::{Packets, Unhandled};
-use super::request::{Purpose, Query, RequestError, Route, is_origin_allowed};
+use super::request::{Purpose, Query, RequestError, Route};
 use super::session::{Attempt, PollNumber, Refused, Session, Ticket};
 use crate::connection::{self, UpgradeError};
 use crate::engineio::id::Id;
@@ -41,6 +41,18 @@ pub struct Site {
 }
 
 impl Site {
+    /// Returns whether the page that sent a request is the server's own, or allowed by `cors`. A request without an `Origin`
+    /// does not come from a page, or is for a script: then it has `Sec-Fetch-Site`, unless the browser is an old one.
+    pub fn allows_page(&self, request: &Request<'_>) -> bool {
+        if request.header("origin").is_none() {
+            return !matches!(request.header("sec-fetch-site"), Some(b"cross-site" | b"same-site"));
+        }
+        let Some(origin) = request.header_str("origin") else { return false };
+        let own = origin.split_once("://").zip(request.header_str("host"));
+        self.cors.allows(origin)
+            || own.is_some_and(|((_, authority), host)| authority.eq_ignore_ascii_case(host))
+    }
+
     /// Returns whether a path is the one for sessions.
     pub fn is_path(&self, path: &str) -> bool {
         path.strip_suffix('/').unwrap_or(path) == self.path
@@ -101,7 +113,7 @@ impl Subject {
         let route = query.and_then(|query| {
             // CORS is for neither.
             let is_checked = site.config.check_origin && (is_upgrade || query.jsonp.is_some());
-            if is_checked && !is_origin_allowed(incoming.request, &site.cors) {
+            if is_checked && !site.allows_page(incoming.request) {
                 return Err(RequestError::Forbidden("Origin not allowed".to_owned()));
             }
             Route::of(incoming.request, is_upgrade, &query, &site.config)

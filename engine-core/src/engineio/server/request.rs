@@ -118,17 +118,6 @@ impl Route {
     }
 }
 
-/// Returns whether the page that sent a request may do so: it is the server's own, or `cors` allows it. A request without an
-/// `Origin` does not come from a page, or is for a script: then it has `Sec-Fetch-Site`, unless the browser is an old one.
-pub(super) fn is_origin_allowed(request: &http::Request<'_>, cors: &http::Cors) -> bool {
-    if request.header("origin").is_none() {
-        return !matches!(request.header("sec-fetch-site"), Some(b"cross-site" | b"same-site"));
-    }
-    let Some(origin) = request.header_str("origin") else { return false };
-    let own = origin.split_once("://").zip(request.header_str("host"));
-    cors.allows(origin) || own.is_some_and(|((_, authority), host)| authority.eq_ignore_ascii_case(host))
-}
-
 /// The cause of a refused request. The response has a code and a message, as in the reference.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

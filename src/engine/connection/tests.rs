@@ -1,4 +1,4 @@
-//! Random sequences of what can happen to a session while its connection writes.
+//! Random sequences of what can happen to a session while its connection writes, and an upgrade in the middle of a poll.
 
 use super::*;
 use crate::engine::{Message, Server};
@@ -247,4 +247,67 @@ fn everything_that_is_queued_is_written_and_the_session_knows_it_whatever_happen
             rig.check();
         }
     }
+}
+
+/// The connection of a new client, which `handle_data` of one request was called for.
+fn request(server: &Server<Echo>, now: Time, waker: &Waker, query: &str, headers: &str) -> Connection<Echo> {
+    let mut connection = server.accept(now, Peer::default());
+    connection.set_waker(waker);
+    let head = format!("GET /engine.io/?EIO=4&{query} HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
+    connection.handle_data(now, &mut head.into_bytes());
+    connection
+}
+
+const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+/// Completes an upgrade on another connection when it is called.
+struct UpgradeNow {
+    server: Server<Echo>,
+    query: String,
+    now: Time,
+    waker: Waker,
+    upgraded: Mutex<Option<Connection<Echo>>>,
+}
+
+impl Wake for UpgradeNow {
+    fn wake(self: Arc<Self>) {
+        let mut connection = request(&self.server, self.now, &self.waker, &self.query, UPGRADE);
+        connection.handle_data(self.now, &mut [frame(b"2probe"), frame(b"5")].concat());
+        while let Some(out) = connection.poll_transmit() {
+            out.clear();
+        }
+        *self.upgraded.lock() = Some(connection);
+    }
+}
+
+#[test]
+fn a_connection_that_takes_over_while_a_poll_takes_the_place_of_another_is_woken_for_what_is_sent() {
+    let settings = sockeye_core::engineio::server::StatefulReconnect::new();
+    let builder = Server::builder(Echo::default()).allow_overlapping_polls(true);
+    let server = builder.stateful_reconnect(settings).build();
+    let noop = Waker::noop();
+    drop(request(&server, Time::ZERO, noop, "transport=polling&resume=0", ""));
+    let session = server.application().session.lock().take().expect("a session");
+    let (first, woken) = (Arc::new(Flag::default()), Arc::new(Flag::default()));
+    let query = |transport| format!("transport={transport}&sid={}", session.id().as_str());
+    let late = Time::ZERO + std::time::Duration::from_secs(11);
+    let upgrade = Arc::new(UpgradeNow {
+        server: server.clone(),
+        query: query("websocket"),
+        now: late,
+        waker: woken.clone().into(),
+        upgraded: Mutex::new(None),
+    });
+    let _waits = request(&server, Time::ZERO, &first.clone().into(), &query("polling"), "");
+    // An upgrade whose time is over: the next poll notices it.
+    let _tried = request(&server, Time::ZERO, &upgrade.clone().into(), &query("websocket"), UPGRADE);
+    let mut second = request(&server, late, noop, &query("polling"), "");
+    assert!(upgrade.upgraded.lock().is_some() && session.transport() == Transport::WebSocket);
+    assert!(first.take(), "it is to be answered");
+    let answer = second.poll_transmit().map(|out| out.copy_to_bytes(out.remaining()));
+    assert!(answer.is_some_and(|answer| answer.ends_with(b"\r\n\r\n6")));
+    woken.take();
+    session.send(Message::Text("hi")).expect("it is open");
+    assert!(woken.take());
 }

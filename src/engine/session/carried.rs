@@ -159,19 +159,18 @@ impl<A: Application> Session<A> {
         Ok(payload)
     }
 
-    /// Begins a poll that may make the session lose its connection, and does nothing more: then call
-    /// [`take_payload`](Session::take_payload).
+    /// Begins a poll of a session with stateful reconnect, which may lose its connection by it, and does nothing more: then
+    /// call [`take_payload`](Session::take_payload).
     pub(in crate::engine) fn begin_losing_poll<E>(
         &self,
         begin: impl FnOnce(&mut server::Session) -> Result<(), E>,
     ) -> Result<(), E> {
-        let (begun, replaces) = self.losing(|engine, _| {
-            let replaces = engine.has_poll();
-            (begin(engine), replaces)
-        });
-        begun?;
-        // If yet another was faster, that is woken, for which a turn more does nothing.
-        let replaced = if replaces { self.0.inner.lock().waker.take() } else { None };
+        let replaced = self.with_loss(|inner| {
+            let replaces = inner.engine.has_poll();
+            begin(&mut inner.engine)?;
+            // Under this lock, as another connection may have the session after it.
+            Ok(if replaces { inner.waker.take() } else { None })
+        })?;
         if let Some(replaced) = replaced {
             replaced.wake();
         }

@@ -62,16 +62,16 @@ impl<A: Application> Session<A> {
     /// connection and its requests end, and tells of it.
     pub(in crate::engine) fn losing<R>(&self, f: impl FnOnce(&mut server::Session, &mut A::State) -> R) -> R {
         match self.0.is_resumable() {
-            true => self.with_loss(f),
+            true => self.with_loss(|inner| f(&mut inner.engine, &mut inner.rest.state)),
             false => self.with(f),
         }
     }
 
-    fn with_loss<R>(&self, f: impl FnOnce(&mut server::Session, &mut A::State) -> R) -> R {
+    /// Does the same as [`losing`](Session::losing) for a session with stateful reconnect.
+    pub(super) fn with_loss<R>(&self, f: impl FnOnce(&mut Inner<A>) -> R) -> R {
         let mut inner = self.0.inner.lock();
         let was_detached = inner.engine.is_detached();
-        let Inner { engine, rest, .. } = &mut *inner;
-        let result = f(engine, &mut rest.state);
+        let result = f(&mut inner);
         let is_lost = !was_detached && inner.engine.is_detached();
         let loss = inner.engine.loss().filter(|_| is_lost).cloned();
         let woken = if is_lost { self.evict(&mut inner) } else { [None, None] };

@@ -96,6 +96,24 @@ fn the_oldest_messages_make_way_for_new_ones_except_those_in_the_queue() {
 }
 
 #[test]
+fn messages_stay_droppable_as_long_as_the_connection_has_a_long_queue() {
+    let mut session = open(WhenFull::DropOldest, Transport::WebSocket);
+    let mut out = Outbound::new();
+    for n in 0..100 {
+        send(&mut session, n, true).unwrap();
+        // As for each ping of a peer that does not read.
+        session.take_frames(&mut out);
+    }
+    assert!(out.len() <= BUFFER / 2 + 102, "{} bytes", out.len());
+    assert_eq!(session.committed(), out.len());
+    let mut bytes = out.chunks().flatten().copied().collect::<Vec<_>>();
+    let mut got = from_frames(&mut Decoder::new(Role::Client, usize::MAX), &mut bytes);
+    session.set_in_flight(0);
+    got.extend(drain(&mut session));
+    assert_eq!(numbers(&got), [0, 1, 2, 3, 4, 98, 99]);
+}
+
+#[test]
 fn the_newest_message_is_refused_and_the_others_arrive() {
     for transport in TRANSPORTS {
         let mut session = open(WhenFull::DropNewest, transport);

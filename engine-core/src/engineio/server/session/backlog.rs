@@ -210,12 +210,12 @@ impl Session {
         }
     }
 
-    /// Moves messages from the backlog to the queue while that has less than `limit` bytes, and those that may not be
-    /// dropped in any case.
+    /// Moves messages from the backlog to the queue while less than `limit` bytes are in that or being written, and those that
+    /// may not be dropped in any case.
     #[cold]
     pub(super) fn advance_backlog(&mut self, limit: usize) {
         while let Some(aside) = &mut self.aside
-            && let Some(unit) = match self.state.queue().len() < limit {
+            && let Some(unit) = match self.state.queued() < limit {
                 true => aside.backlog.pop(),
                 false => aside.backlog.pop_kept(),
             }

@@ -127,7 +127,9 @@ impl Session {
     ///
     /// Call [`set_in_flight`](Session::set_in_flight) as they are written.
     pub fn take_frames(&mut self, out: &mut Outbound) {
-        self.refill();
+        if self.aside.is_some() {
+            self.refill_behind(out.len());
+        }
         let State::Streaming(streaming) = &mut self.state else { return };
         let waiting = streaming.queue.len();
         if waiting > 0 {
@@ -135,6 +137,15 @@ impl Session {
             out.append(&mut streaming.queue);
         }
         streaming.set_in_flight(out.len());
+    }
+
+    /// Refills the queue behind the bytes that are not written yet. A session without a connection keeps what waits.
+    #[cold]
+    fn refill_behind(&mut self, in_flight: usize) {
+        if let State::Streaming(streaming) = &mut self.state {
+            streaming.set_in_flight(in_flight);
+            self.refill();
+        }
     }
 
     /// Sets the number of taken bytes that are not written yet.

@@ -64,6 +64,23 @@ fn a_client_that_closes_or_is_cut_off() {
 }
 
 #[test]
+fn a_client_that_falls_silent_within_a_message_is_noticed_while_it_is_sent_others() {
+    let (sim, reasons) = recording(Server::new());
+    let client = sim.connect();
+    client.ignore_pings();
+    // The head of a message of 256 bytes.
+    client.send_bytes(&[0x81, 0xfe, 1, 0]);
+    for _ in 0..44 {
+        sim.advance(SECOND);
+        sim.server().emit("news", ());
+        sim.run();
+    }
+    assert_eq!(take(&reasons), [""; 0]);
+    sim.advance(SECOND);
+    assert_eq!(take(&reasons), ["/ ping timeout"]);
+}
+
+#[test]
 fn a_client_that_does_not_answer_pings() {
     let (sim, reasons) = recording(Server::new());
     let client = sim.connect();

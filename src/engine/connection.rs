@@ -256,7 +256,7 @@ impl<A: Application> Connection<A> {
                 session.wake();
                 session.set_waker(self.waker.as_ref());
                 // It may have been silent for long, and the frames that follow may already be here.
-                drop(session.begin_turn(now, 0));
+                drop(session.begin_turn(now, 0, false));
                 self.become_transport(session.clone());
                 if !session.is_closed() {
                     guard("on_upgrade", || self.server().application.on_upgrade(&session));
@@ -542,7 +542,9 @@ impl<A: Application> Protocol for Connection<A> {
 
     fn handle_data(&mut self, now: Time, input: &mut [u8]) -> usize {
         let _inside = self.link.enter();
-        let mut batch = self.link.begin_data(now, input.len());
+        // Over WebSocket, only a message has a deadline.
+        let is_awaited = self.stream.next_deadline().is_some();
+        let mut batch = self.link.begin_data(now, input.len(), is_awaited);
         let mut used = 0;
         while let Some(rest) = input.get_mut(used..).filter(|rest| !rest.is_empty()) {
             match self.stream.phase() {

@@ -113,6 +113,8 @@ impl ServerBuilder {
         /// With it, the new poll takes the place of the one that waits, which is answered at once, with nothing (a noop
         /// packet). No message is lost or doubled: a poll whose response has begun keeps what is in it. A client whose poll
         /// loses its connection before the next one arrives is closed as ever.
+        ///
+        /// A client that always sends a second poll is answered at once each time, without end. Without this option it is closed.
         allow_overlapping_polls(allow: bool);
         /// Sets whether clients of Socket.IO 2 (Engine.IO 3) are served, too, as the reference's `allowEIO3`. Default:
         /// `false`, and such a client is refused with the code 5.

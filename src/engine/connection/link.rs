@@ -75,14 +75,14 @@ impl<A: Application> Link<A> {
         }
     }
 
-    /// Notes that there are bytes to handle, of which those left over from the last turn are passed again. Returns what the
-    /// application keeps for the messages.
+    /// Notes that there are bytes to handle, of which those left over from the last turn are passed again: part of a message
+    /// if the rest of one `is_awaited`. Returns what the application keeps for the messages.
     #[inline(always)]
-    pub(super) fn begin_data(&self, now: Time, len: usize) -> Batch {
+    pub(super) fn begin_data(&self, now: Time, len: usize, is_awaited: bool) -> Batch {
         let arrived = len.saturating_sub(self.unread() as usize);
         match self {
             Link::WebSocket { session, .. } if session.has_capacity() => {
-                return session.begin_turn(now, arrived);
+                return session.begin_turn(now, arrived, arrived == 0 && is_awaited);
             }
             // Only new bytes are a sign of life.
             Link::WebSocket { session, .. } if arrived > 0 => session.heard(now, arrived),

@@ -37,9 +37,14 @@ impl<A: Application> Session<A> {
 
     /// Notes that `arrived` more bytes are here, and begins the connection's turn, at whose end it transmits what was
     /// queued meanwhile. Returns what the application keeps for the messages.
-    pub(in crate::engine) fn begin_turn(&self, now: Time, arrived: usize) -> Batch {
+    ///
+    /// The peer counts as alive, even if no bytes are new, because the connection may not have been read; unless it
+    /// `is_silent`, and the connection was read.
+    pub(in crate::engine) fn begin_turn(&self, now: Time, arrived: usize, is_silent: bool) -> Batch {
         let mut inner = self.0.inner.lock();
-        inner.engine.heard(now);
+        if !is_silent || self.0.has(DEAF) {
+            inner.engine.heard(now);
+        }
         inner.engine.count_received(arrived);
         self.0.attended.store(true, Ordering::Relaxed);
         self.0.set(DEAF, false);

@@ -23,9 +23,9 @@ use sockeye_core::engineio::{
 use sockeye_core::host::Peer;
 use sockeye_core::http::{self, Head};
 use sockeye_core::protocol::{Protocol, StreamStatus};
-use sockeye_core::websocket;
 #[cfg(feature = "http")]
 use sockeye_core::websocket::Deflate;
+use sockeye_core::websocket::{self, Opcode};
 use sockeye_core::{Outbound, Time};
 use std::borrow::Cow;
 use std::fmt;
@@ -735,13 +735,13 @@ impl<A: Application> Connection<A> {
     fn read_messages(&mut self, now: Time, input: &mut &mut [u8], batch: &mut Batch) -> bool {
         loop {
             let link = &self.link;
-            // What was sent before the ping arrives before its pong: a client knows by that what is still on its way.
-            let flush = |out: &mut Outbound| {
-                if let Link::WebSocket { session, .. } = link {
-                    session.transmit(out);
+            let pong = |out: &mut Outbound, data: &[u8]| match link {
+                Link::WebSocket { session, .. } => session.transmit_pong(out, data),
+                Link::Other(_) => {
+                    out.write_with(|out| websocket::write_frame(out, Opcode::Pong, data, None));
                 }
             };
-            match self.stream.next_message_with(now, input, &pool::DEFLATE, flush) {
+            match self.stream.next_message_with(now, input, &pool::DEFLATE, pong) {
                 Ok(Some(message)) => {
                     self.link.inflated().count(&message);
                     self.handle_message(now, message, batch);

@@ -424,26 +424,25 @@ impl<C: AsRef<Config>> Connection<C> {
         input: &mut &'b mut [u8],
         pool: &DeflatePool,
     ) -> Result<Option<Message<'b>>, websocket::Error> {
-        self.next_message_with(now, input, pool, |_| {})
+        self.next_message_with(now, input, pool, |out, data| {
+            out.write_with(|out| websocket::write_frame(out, Opcode::Pong, data, None));
+        })
     }
 
-    /// Does the same as [`next_message`](Connection::next_message). Calls `flush` with the queue before a pong is appended, so
-    /// that what was sent before the ping arrived can go first.
+    /// Does the same as [`next_message`](Connection::next_message), but calls `pong` to answer a ping, with the queue and the
+    /// ping's data, so that what was sent before the ping arrived can go first.
     #[inline]
     pub fn next_message_with<'b>(
         &mut self,
         now: Time,
         input: &mut &'b mut [u8],
         pool: &DeflatePool,
-        mut flush: impl FnMut(&mut Outbound),
+        mut pong: impl FnMut(&mut Outbound, &[u8]),
     ) -> Result<Option<Message<'b>>, websocket::Error> {
         let State::WebSocket(decoder) = &mut self.state else { return Ok(None) };
         let before = input.len();
         let out = &mut self.out;
-        let message = next_message(decoder, input, pool, |data| {
-            flush(out);
-            out.write_with(|out| websocket::write_frame(out, Opcode::Pong, data, None));
-        });
+        let message = next_message(decoder, input, pool, |data| pong(out, data));
         match &message {
             // The common case. It is put together again from its parts, because to copy the whole enum the processor has
             // to wait until they are in memory.

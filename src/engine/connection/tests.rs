@@ -261,6 +261,29 @@ fn everything_that_is_queued_is_written_and_the_session_knows_it_whatever_happen
     }
 }
 
+#[test]
+fn a_pong_follows_what_was_sent_before_the_ping_even_if_that_is_held_back() {
+    let mut rig = Rig::new(0);
+    rig.set_waker();
+    rig.settle();
+    let got = |rig: &mut Rig| {
+        let mut got = Vec::new();
+        while let Some(out) = rig.connection.poll_transmit() {
+            got.extend_from_slice(&out.copy_to_bytes(out.remaining()));
+        }
+        got
+    };
+    rig.session.cork();
+    rig.session.send(Message::Text("held")).expect("it is open");
+    rig.connection.handle_data(Time::ZERO, &mut [0x89, 0x81, 0, 0, 0, 0, b'p']);
+    assert_eq!(got(&mut rig), b"");
+    rig.woken.take();
+    rig.session.uncork();
+    assert!(rig.woken.take());
+    rig.connection.handle_wake(Time::ZERO);
+    assert_eq!(got(&mut rig), b"\x81\x054held\x8a\x01p");
+}
+
 /// The connection of a new client, which `handle_data` of one request was called for.
 fn request(server: &Server<Echo>, now: Time, waker: &Waker, query: &str, headers: &str) -> Connection<Echo> {
     let mut connection = server.accept(now, Peer::default());

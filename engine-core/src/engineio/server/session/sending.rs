@@ -4,6 +4,7 @@ use super::{SendFlags, Session, State};
 use crate::engineio::frames::{Frames, Part};
 use crate::engineio::payload::Payload;
 use crate::outbound::Outbound;
+use crate::websocket::{self, Opcode};
 
 /// The error of a message that was not queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -137,6 +138,13 @@ impl Session {
             out.append(&mut streaming.queue);
         }
         streaming.set_in_flight(out.len());
+    }
+
+    /// Queues the answer to a ping of the WebSocket connection, which is no packet. Does nothing on polling.
+    pub fn push_pong(&mut self, data: &[u8]) {
+        if let State::Streaming(streaming) = &mut self.state {
+            streaming.queue.write_with(|out| websocket::write_frame(out, Opcode::Pong, data, None));
+        }
     }
 
     /// Refills the queue behind the bytes that are not written yet. A session without a connection keeps what waits.

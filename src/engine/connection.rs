@@ -23,9 +23,9 @@ use sockeye_core::engineio::{
 use sockeye_core::host::Peer;
 use sockeye_core::http::{self, Head};
 use sockeye_core::protocol::{Protocol, StreamStatus};
+use sockeye_core::websocket;
 #[cfg(feature = "http")]
 use sockeye_core::websocket::Deflate;
-use sockeye_core::websocket::{self, Opcode};
 use sockeye_core::{Outbound, Time};
 use std::borrow::Cow;
 use std::fmt;
@@ -543,7 +543,7 @@ impl<A: Application> Protocol for Connection<A> {
     fn handle_data(&mut self, now: Time, input: &mut [u8]) -> usize {
         let _inside = self.link.enter();
         // Over WebSocket, only a message has a deadline.
-        let is_awaited = self.stream.next_deadline().is_some();
+        let is_awaited = || self.stream.next_deadline().is_some();
         let mut batch = self.link.begin_data(now, input.len(), is_awaited);
         let mut used = 0;
         while let Some(rest) = input.get_mut(used..).filter(|rest| !rest.is_empty()) {
@@ -735,12 +735,7 @@ impl<A: Application> Connection<A> {
     fn read_messages(&mut self, now: Time, input: &mut &mut [u8], batch: &mut Batch) -> bool {
         loop {
             let link = &self.link;
-            let pong = |out: &mut Outbound, data: &[u8]| match link {
-                Link::WebSocket { session, .. } => session.transmit_pong(out, data),
-                Link::Other(_) => {
-                    out.write_with(|out| websocket::write_frame(out, Opcode::Pong, data, None));
-                }
-            };
+            let pong = |out: &mut Outbound, data: &[u8]| link.answer_ping(out, data);
             match self.stream.next_message_with(now, input, &pool::DEFLATE, pong) {
                 Ok(Some(message)) => {
                     self.link.inflated().count(&message);

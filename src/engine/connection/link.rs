@@ -5,9 +5,10 @@ use crate::engine::session::{Delivery, Session};
 use crate::engine::{Application, Batch};
 use crate::inflated::Inflated;
 use crate::log::{Entered, Span};
-use sockeye_core::Time;
 use sockeye_core::engineio::server::Ticket;
 use sockeye_core::host::Peer;
+use sockeye_core::websocket::{self, Opcode};
+use sockeye_core::{Outbound, Time};
 use std::net::SocketAddr;
 
 /// The current use of the stream. Its size is part of every idle connection: `tests/idle_clients.rs`.
@@ -78,11 +79,11 @@ impl<A: Application> Link<A> {
     /// Notes that there are bytes to handle, of which those left over from the last turn are passed again: part of a message
     /// if the rest of one `is_awaited`. Returns what the application keeps for the messages.
     #[inline(always)]
-    pub(super) fn begin_data(&self, now: Time, len: usize, is_awaited: bool) -> Batch {
+    pub(super) fn begin_data(&self, now: Time, len: usize, is_awaited: impl FnOnce() -> bool) -> Batch {
         let arrived = len.saturating_sub(self.unread() as usize);
         match self {
             Link::WebSocket { session, .. } if session.has_capacity() => {
-                return session.begin_turn(now, arrived, arrived == 0 && is_awaited);
+                return session.begin_turn(now, arrived, arrived == 0 && is_awaited());
             }
             // Only new bytes are a sign of life.
             Link::WebSocket { session, .. } if arrived > 0 => session.heard(now, arrived),
@@ -94,6 +95,17 @@ impl<A: Application> Link<A> {
             },
         }
         Batch::default()
+    }
+
+    /// Answers a ping of the WebSocket connection.
+    #[cold]
+    pub(super) fn answer_ping(&self, out: &mut Outbound, data: &[u8]) {
+        match self {
+            Link::WebSocket { session, .. } => session.transmit_pong(out, data),
+            Link::Other(_) => {
+                out.write_with(|out| websocket::write_frame(out, Opcode::Pong, data, None));
+            }
+        }
     }
 
     pub(super) fn inflated(&mut self) -> &mut Inflated {

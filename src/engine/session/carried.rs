@@ -62,20 +62,7 @@ impl<A: Application> Session<A> {
     /// A few bytes count as written, because nearly always they soon are, and telling the session takes its lock again. If not,
     /// [`set_in_flight`](Session::set_in_flight) tells it.
     pub(in crate::engine) fn transmit(&self, out: &mut Outbound) {
-        self.transmit_locked(self.0.inner.lock(), out);
-    }
-
-    /// Does the same as [`transmit`](Session::transmit) after answering a ping. The pong follows what waits, even what is held
-    /// back: a client knows by it what is still on its way.
-    pub(in crate::engine) fn transmit_pong(&self, out: &mut Outbound, data: &[u8]) {
         let mut inner = self.0.inner.lock();
-        pool::lend(inner.engine.queue_mut());
-        inner.engine.push_pong(data);
-        self.transmit_locked(inner, out);
-    }
-
-    #[inline]
-    fn transmit_locked(&self, mut inner: MutexGuard<'_, Inner<A>>, out: &mut Outbound) {
         if self.0.may_leave(&inner) {
             inner.engine.take_frames(out);
             pool::reclaim(inner.engine.queue_mut());
@@ -91,6 +78,16 @@ impl<A: Application> Session<A> {
         if has_tasks {
             self.0.wake_drained(inner);
         }
+    }
+
+    /// Answers a ping, and does the same as [`transmit`](Session::transmit). The pong follows what waits, even what is held
+    /// back: a client knows by it what is still on its way.
+    pub(in crate::engine) fn transmit_pong(&self, out: &mut Outbound, data: &[u8]) {
+        let mut inner = self.0.inner.lock();
+        pool::lend(inner.engine.queue_mut());
+        inner.engine.push_pong(data);
+        drop(inner);
+        self.transmit(out);
     }
 
     /// Returns whether the session has to be asked for frames: some were queued, or it has to be told that others are written.

@@ -128,8 +128,11 @@ impl Session {
     ///
     /// Call [`set_in_flight`](Session::set_in_flight) as they are written.
     pub fn take_frames(&mut self, out: &mut Outbound) {
+        // A session without a connection keeps what waits.
+        let State::Streaming(streaming) = &mut self.state else { return };
         if self.aside.is_some() {
-            self.refill_behind(out.len());
+            streaming.set_in_flight(out.len());
+            self.refill();
         }
         let State::Streaming(streaming) = &mut self.state else { return };
         let waiting = streaming.queue.len();
@@ -144,15 +147,6 @@ impl Session {
     pub fn push_pong(&mut self, data: &[u8]) {
         if let State::Streaming(streaming) = &mut self.state {
             streaming.queue.write_with(|out| websocket::write_frame(out, Opcode::Pong, data, None));
-        }
-    }
-
-    /// Refills the queue behind the bytes that are not written yet. A session without a connection keeps what waits.
-    #[cold]
-    fn refill_behind(&mut self, in_flight: usize) {
-        if let State::Streaming(streaming) = &mut self.state {
-            streaming.set_in_flight(in_flight);
-            self.refill();
         }
     }
 

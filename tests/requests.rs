@@ -396,6 +396,37 @@ fn a_poll_takes_the_place_of_one_that_waits_if_that_is_allowed() {
 }
 
 #[test]
+fn a_poll_that_another_replaces_is_answered_in_the_form_in_which_it_asked() {
+    let builder = Server::builder().allow_overlapping_polls(true).jsonp(true).allow_eio3(true);
+    let (sim, notes) = noting_with(builder);
+    for (query, noop) in
+        [("EIO=4&j=7", r#"___eio[7]("6");"#), ("EIO=3", "1:6"), ("EIO=3&j=7", r#"___eio[7]("1:6");"#)]
+    {
+        let request =
+            |rest| format!("GET /socket.io/?{query}&transport=polling{rest} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let (status, open) = answer(&sim, &sim.dial(), request(String::new()));
+        assert_eq!(status, 200);
+        let (_, sid) = open.split_once("sid").unwrap();
+        let sid = sid
+            .split(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_'))
+            .find(|it| !it.is_empty());
+        let request = request(format!("&sid={}", sid.unwrap()));
+        let [first, second] = [(); 2].map(|()| sim.dial());
+        first.send(request.as_bytes());
+        sim.run();
+        // What a session of version 3 begins with may have answered it.
+        if !first.receive().is_empty() {
+            first.send(request.as_bytes());
+            sim.run();
+        }
+        second.send(request.as_bytes());
+        assert_eq!(answer(&sim, &first, ""), (200, noop.to_owned()));
+        assert!(second.receive().is_empty());
+    }
+    assert_eq!(taken(&notes), [""; 0]);
+}
+
+#[test]
 fn what_is_sent_while_polls_replace_each_other_arrives_once_and_in_order() {
     let (sim, _) = noting_with(Server::builder().allow_overlapping_polls(true));
     let sid = session(&sim);

@@ -442,6 +442,7 @@ impl Exchange {
         Ok(())
     }
 
+    #[inline]
     fn note_poll(&mut self, now: Time, session: &Session) {
         let config = session.config();
         self.attempt = session.attempt();

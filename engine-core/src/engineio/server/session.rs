@@ -112,9 +112,11 @@ impl Streaming {
         (self.window, self.form) = (deflate.map(Deflate::window), form);
     }
 
+    /// Returns the framing of messages, of those that are to be compressed or of others.
     #[inline]
-    fn framing(&self, config: &Config) -> Framing {
-        let deflate = self.window.and_then(|window| window.with(config.per_message_deflate));
+    fn framing(&self, config: &Config, compress: bool) -> Framing {
+        let window = if compress { self.window } else { None };
+        let deflate = window.and_then(|window| window.with(config.per_message_deflate));
         Framing::WebSocket(deflate, self.form)
     }
 

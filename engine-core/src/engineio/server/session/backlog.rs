@@ -120,11 +120,7 @@ impl State {
         match self {
             State::Polling(_) => frames.payload().clone(),
             State::Streaming(streaming) => {
-                let framing = match compress {
-                    true => streaming.framing(config),
-                    false => streaming.plain_framing(),
-                };
-                frames.frames(framing, &config.deflate_pool).clone()
+                frames.frames(streaming.framing(config, compress), &config.deflate_pool).clone()
             }
         }
     }

@@ -56,10 +56,7 @@ impl Session {
         match &mut self.state {
             State::Streaming(streaming) => {
                 budget.admit(streaming.queued(), streaming.plain_framing().len(parts.clone()))?;
-                let framing = match flags.compress {
-                    true => streaming.framing(&self.config),
-                    false => streaming.plain_framing(),
-                };
+                let framing = streaming.framing(&self.config, flags.compress);
                 framing.write(&mut streaming.queue, parts, &self.config.deflate_pool);
             }
             State::Polling(polling) => {
@@ -101,10 +98,7 @@ impl Session {
         let budget = self.budget();
         match &mut self.state {
             State::Streaming(streaming) => {
-                let framing = match flags.compress {
-                    true => streaming.framing(&self.config),
-                    false => streaming.plain_framing(),
-                };
+                let framing = streaming.framing(&self.config, flags.compress);
                 let frames = match framing.is_default() {
                     true => frames.shared(),
                     false => frames.frames(framing, &self.config.deflate_pool),

@@ -2,7 +2,7 @@
 
 use super::{Error, Request, list};
 use crate::outbound::Outbound;
-use crate::websocket::DeflatePool;
+use crate::websocket::{DeflatePool, clamp_level};
 use alloc::vec::Vec;
 use flate2::Crc;
 use flate2::bufread::{GzDecoder, ZlibDecoder};
@@ -41,7 +41,7 @@ impl HttpCompression {
 
     /// Sets the compression level, from 1 (fastest) to 9 (smallest); other values are clamped. Default: 6.
     pub const fn level(mut self, level: u8) -> Self {
-        self.level = if level > 9 { 9 } else { level };
+        self.level = clamp_level(level);
         self
     }
 
@@ -66,9 +66,8 @@ impl HttpCompression {
             return None;
         }
         let pieces: Vec<&[u8]> = body.chunks().collect();
-        let level = self.level.max(1);
         let compressed =
-            pool.with(|state| state.compress(level, &pieces, |data| coding.wrap(data, &pieces)))?;
+            pool.with(|state| state.compress(self.level, &pieces, |data| coding.wrap(data, &pieces)))?;
         (compressed.len() < body.len()).then_some(compressed)
     }
 }

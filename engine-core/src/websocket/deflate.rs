@@ -33,13 +33,21 @@ impl PerMessageDeflate {
 
     /// Sets the compression level, from 1 (fastest) to 9 (smallest); other values are clamped. Default: 6.
     pub const fn level(mut self, level: u8) -> Self {
-        self.level = if level > 9 { 9 } else { level };
+        self.level = clamp_level(level);
         self
     }
 
     const fn with_window(self, window: Window) -> Deflate {
-        let level = if self.level == 0 { 1 } else { self.level };
-        Deflate { threshold: self.threshold, level, window }
+        Deflate { threshold: self.threshold, level: self.level, window }
+    }
+}
+
+/// Returns the nearest level of compression that there is.
+pub(crate) const fn clamp_level(level: u8) -> u8 {
+    match level {
+        0 => 1,
+        1..=9 => level,
+        _ => 9,
     }
 }
 

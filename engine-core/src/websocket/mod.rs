@@ -52,6 +52,8 @@ pub use decode::{Decoder, Message};
 #[cfg(feature = "deflate")]
 pub use deflate::InvalidExtensions;
 pub(crate) use deflate::Window;
+#[cfg(feature = "deflate")]
+pub(crate) use deflate::clamp_level;
 pub use deflate::{Deflate, PerMessageDeflate};
 pub use deflate_pool::{DeflatePool, DeflateState};
 pub use encode::{Header, write_close, write_frame};

@@ -158,15 +158,15 @@ impl<A: Application> Session<A> {
         begin: impl FnOnce(&mut server::Session) -> Result<(), E>,
     ) -> Result<Option<Outbound>, E> {
         let mut inner = self.0.inner.lock();
-        let replaces = inner.engine.has_poll();
-        if let Err(error) = begin(&mut inner.engine) {
-            let follow = self.follow(&mut inner);
-            drop(inner);
-            self.finish(follow);
-            return Err(error);
-        }
-        // Woken once the lock is free.
-        let replaced = if replaces { inner.waker.take() } else { None };
+        let replaced = match inner.begin_poll(begin) {
+            Ok(replaced) => replaced,
+            Err(error) => {
+                let follow = self.follow(&mut inner);
+                drop(inner);
+                self.finish(follow);
+                return Err(error);
+            }
+        };
         let payload = self.take_from(inner, waker);
         if let Some(replaced) = replaced {
             replaced.wake();
@@ -180,12 +180,8 @@ impl<A: Application> Session<A> {
         &self,
         begin: impl FnOnce(&mut server::Session) -> Result<(), E>,
     ) -> Result<(), E> {
-        let replaced = self.with_loss(|inner| {
-            let replaces = inner.engine.has_poll();
-            begin(&mut inner.engine)?;
-            // Under this lock, as another connection may have the session after it.
-            Ok(if replaces { inner.waker.take() } else { None })
-        })?;
+        // The waker is taken under this lock, as another connection may have the session after it.
+        let replaced = self.with_loss(|inner| inner.begin_poll(begin))?;
         if let Some(replaced) = replaced {
             replaced.wake();
         }
@@ -298,5 +294,18 @@ impl<A: Application> Session<A> {
             replaced => drop(replaced),
         }
         self.has_capacity()
+    }
+}
+
+impl<A: Application> Inner<A> {
+    /// Begins a poll. Returns the waker of the one whose place it has taken, to be called once the lock is free.
+    #[inline]
+    fn begin_poll<E>(
+        &mut self,
+        begin: impl FnOnce(&mut server::Session) -> Result<(), E>,
+    ) -> Result<Option<Waker>, E> {
+        let replaces = self.engine.has_poll();
+        begin(&mut self.engine)?;
+        Ok(if replaces { self.waker.take() } else { None })
     }
 }

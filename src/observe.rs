@@ -505,20 +505,7 @@ fn write_log(event: &ServerEvent<'_>) {
         }
         ServerEvent::SocketDisconnected { session, handshake, namespace, socket, reason } => {
             let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));
-            let socket = log::socket(*socket, *session);
-            // The reason is that of the protocol, which does not tell this one from others.
-            if **reason == DisconnectReason::AuthExpired {
-                let cause = "the credentials have expired";
-                debug!(
-                    namespace = ?namespace, socket = %socket, sid = %sid, peer = %peer, reason = %reason,
-                    cause = ?cause, "a client is disconnected"
-                );
-                return;
-            }
-            debug!(
-                namespace = ?namespace, socket = %socket, sid = %sid, peer = %peer, reason = %reason,
-                "a client is disconnected"
-            );
+            write_disconnection(sid, peer, namespace, log::socket(*socket, *session), reason);
         }
         ServerEvent::RecoveryExpired { namespace, socket } => {
             debug!(namespace = ?namespace, socket = %socket, "a client has not come back");
@@ -547,6 +534,29 @@ fn write_log(event: &ServerEvent<'_>) {
             log_failure!(failure, event = ?event, namespace = ?namespace, socket = %socket, sid = %sid, peer = %peer);
         }
     }
+}
+
+/// Logs that a socket was disconnected.
+fn write_disconnection(
+    sid: impl fmt::Display,
+    peer: impl fmt::Display,
+    namespace: &str,
+    socket: impl fmt::Display,
+    reason: &DisconnectReason,
+) {
+    // The reason is that of the protocol, which does not tell this one from others.
+    if *reason == DisconnectReason::AuthExpired {
+        let cause = "the credentials have expired";
+        debug!(
+            namespace = ?namespace, socket = %socket, sid = %sid, peer = %peer, reason = %reason,
+            cause = ?cause, "a client is disconnected"
+        );
+        return;
+    }
+    debug!(
+        namespace = ?namespace, socket = %socket, sid = %sid, peer = %peer, reason = %reason,
+        "a client is disconnected"
+    );
 }
 
 /// Logs the end of a session.

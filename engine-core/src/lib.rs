@@ -68,6 +68,7 @@ pub mod socketio;
 mod time;
 #[cfg(feature = "tls")]
 pub mod tls;
+mod utf8;
 pub mod websocket;
 
 pub use outbound::Outbound;

@@ -8,6 +8,7 @@ use super::{
     CloseFrame, Deflate, DeflatePool, Error, MAX_CONTROL_PAYLOAD, Opcode, Role, apply_mask, bits,
     fragments::Fragments,
 };
+use crate::utf8::from_utf8;
 
 /// A whole message or a control frame of the peer. It borrows from the input, unless the message
 /// was fragmented or compressed.
@@ -242,8 +243,7 @@ impl Decoder {
         }
         let message = match (frame.opcode, frame.is_final) {
             (Opcode::Text, true) => {
-                let text = simdutf8::basic::from_utf8(payload).map_err(|_| Error::InvalidUtf8)?;
-                Message::Text(Cow::Borrowed(text))
+                Message::Text(Cow::Borrowed(from_utf8(payload).ok_or(Error::InvalidUtf8)?))
             }
             (Opcode::Binary, true) => Message::Binary(Cow::Borrowed(payload)),
             (Opcode::Ping, _) => Message::Ping(payload),

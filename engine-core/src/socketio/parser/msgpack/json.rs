@@ -5,6 +5,7 @@ use super::token::{NOTEPACK, Token, token};
 use crate::socketio::error::DecodeError;
 use crate::socketio::limits::{Limits, MAX_DEPTH};
 use crate::socketio::parser::text::skip_plain;
+use crate::utf8::from_utf8;
 use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -204,9 +205,9 @@ impl<'a> Reader<'a> {
 
     fn string(&mut self, bytes: &[u8]) {
         self.text.push('"');
-        match simdutf8::basic::from_utf8(bytes) {
-            Ok(text) => self.escaped(text),
-            Err(_) => self.repaired(bytes),
+        match from_utf8(bytes) {
+            Some(text) => self.escaped(text),
+            None => self.repaired(bytes),
         }
         self.text.push('"');
     }

@@ -111,6 +111,47 @@ impl Decoder {
         input: &mut &'a mut [u8],
         pool: &DeflatePool,
     ) -> Result<Option<Message<'a>>, Error> {
+        let result = match self.short_text(input) {
+            Some(payload) => read_text(payload).map(Some),
+            None => self.any_message(input, pool),
+        };
+        if let Err(error) = result {
+            self.state = Some(Box::new(State::Failed(error)));
+        }
+        result
+    }
+
+    /// Consumes and unmasks the next frame if it is what most are: a whole text message that is short, and not
+    /// compressed. Otherwise, returns `None` and leaves the input as it is. It only saves instructions: `benches/count
+    /// ack16`.
+    #[inline]
+    fn short_text<'a>(&self, input: &mut &'a mut [u8]) -> Option<&'a [u8]> {
+        const TEXT: u8 = bits::FIN | Opcode::Text as u8;
+        let Some(&[TEXT, second]) = input.first_chunk() else { return None };
+        let (masked, header_len) = match self.role {
+            Role::Server => (bits::MASKED, 6),
+            Role::Client => (0, 2),
+        };
+        let len = second ^ masked;
+        // The first of these is true, too, if the bit that says whether the frame is masked is wrong.
+        if len >= bits::LENGTH_16 || u32::from(len) > self.max_message || self.state.is_some() {
+            return None;
+        }
+        let frame = input.split_off_mut(..header_len + usize::from(len))?;
+        let (header, payload) = frame.split_at_mut_checked(header_len)?;
+        if let [_, _, key @ ..] = header
+            && let Some(key) = key.first_chunk()
+        {
+            apply_mask(payload, *key);
+        }
+        Some(payload)
+    }
+
+    fn any_message<'a>(
+        &mut self,
+        input: &mut &'a mut [u8],
+        pool: &DeflatePool,
+    ) -> Result<Option<Message<'a>>, Error> {
         match self.state.as_deref() {
             None | Some(State::Fragmented(_)) => {}
             Some(State::Closed) => {
@@ -119,18 +160,6 @@ impl Decoder {
             }
             Some(State::Failed(error)) => return Err(*error),
         }
-        let result = self.next_message(input, pool);
-        if let Err(error) = result {
-            self.state = Some(Box::new(State::Failed(error)));
-        }
-        result
-    }
-
-    fn next_message<'a>(
-        &mut self,
-        input: &mut &'a mut [u8],
-        pool: &DeflatePool,
-    ) -> Result<Option<Message<'a>>, Error> {
         while let Some(frame) = self.next_frame(input)? {
             if let Some(message) = self.take_in(frame, pool)? {
                 return Ok(Some(message));
@@ -242,9 +271,7 @@ impl Decoder {
             };
         }
         let message = match (frame.opcode, frame.is_final) {
-            (Opcode::Text, true) => {
-                Message::Text(Cow::Borrowed(from_utf8(payload).ok_or(Error::InvalidUtf8)?))
-            }
+            (Opcode::Text, true) => read_text(payload)?,
             (Opcode::Binary, true) => Message::Binary(Cow::Borrowed(payload)),
             (Opcode::Ping, _) => Message::Ping(payload),
             (Opcode::Pong, _) => Message::Pong(payload),
@@ -285,6 +312,15 @@ impl Decoder {
             Some(State::Fragmented(fragments)) => fragments.finish(self.max_message(), pool).map(Some),
             _ => Ok(None),
         }
+    }
+}
+
+/// Returns the text message whose payload this is.
+#[inline]
+fn read_text(payload: &[u8]) -> Result<Message<'_>, Error> {
+    match from_utf8(payload) {
+        Some(text) => Ok(Message::Text(Cow::Borrowed(text))),
+        None => Err(Error::InvalidUtf8),
     }
 }
 

@@ -80,6 +80,36 @@ fn lengths_around_each_encoding_decode() {
 }
 
 #[test]
+fn a_short_text_message_is_decoded_as_a_binary_one_of_the_same_bytes() {
+    let as_text = |outcome: &Outcome| {
+        let messages = outcome.messages.iter().map(|message| match message {
+            Owned::Binary(data) => Owned::Text(String::from_utf8(data.clone()).expect("it is ASCII")),
+            other => other.clone(),
+        });
+        (messages.collect::<Vec<_>>(), outcome.error, outcome.left.len())
+    };
+    for (role, other) in [(Role::Server, Role::Client), (Role::Client, Role::Server)] {
+        for len in [0, 1, 7, 8, 45, 124, 125, 126, 127] {
+            let data = b"x".repeat(len);
+            let with = |to, first| [frame(to, first, &data), frame(to, 0x89, b"ping")].concat();
+            for limit in [0, len.saturating_sub(1), len, len + 1, LIMIT] {
+                for (to, before) in [(role, None), (other, None), (role, Some(0x01)), (role, Some(0x88))] {
+                    let outcome = |first| {
+                        let before = before.map(|before| frame(to, before, b"")).unwrap_or_default();
+                        receive_with_limit(role, limit, &[before, with(to, first)].concat())
+                    };
+                    assert_eq!(
+                        as_text(&outcome(0x81)),
+                        as_text(&outcome(0x82)),
+                        "{role:?} {len} {limit} {before:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn reserved_bits_are_refused() {
     for role in BOTH {
         for bit in [0x40, 0x20, 0x10] {

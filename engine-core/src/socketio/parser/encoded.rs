@@ -45,6 +45,7 @@ impl<'a> Encoded<'a> {
     }
 
     /// Returns the data of the packet, which is empty if it has none.
+    #[inline]
     pub(super) fn json(&self) -> Result<&'a str, EncodeError> {
         let json = self.text.get(self.json..).unwrap_or_default();
         core::str::from_utf8(json).map_err(serde::ser::Error::custom)
@@ -76,6 +77,7 @@ impl<'a> Encoded<'a> {
     }
 
     /// Returns the attachments: each has to be sent as a binary message behind the text, with nothing in between.
+    #[inline]
     pub fn attachments(&self) -> Attachments<'a> {
         Attachments { binary: self.binary, start: 0, ends: self.ends }
     }

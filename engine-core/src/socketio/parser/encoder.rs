@@ -175,9 +175,13 @@ fn finish<'e>(
     id: Option<u64>,
     text: Result<Encoded<'e>, EncodeError>,
 ) -> Result<Encoded<'e>, EncodeError> {
+    let encoded = text?;
     match parser {
-        Parser::Text => text,
-        Parser::MessagePack => msgpack.pack(kind, namespace, id, text),
+        Parser::Text => Ok(encoded),
+        Parser::MessagePack => {
+            let packed = msgpack.pack(kind, namespace, id, encoded.json()?, encoded.attachments());
+            Ok(Encoded { packed: Some(packed), ..encoded })
+        }
     }
 }
 

@@ -3,9 +3,8 @@
 use super::token::{Token, token};
 use super::write::{to_msgpack, write_str};
 use crate::reuse::Reuse;
-use crate::socketio::error::EncodeError;
 use crate::socketio::kind::Kind;
-use crate::socketio::parser::encoded::{Encoded, Packed};
+use crate::socketio::parser::encoded::{Attachments, Packed};
 use alloc::vec::Vec;
 use rmp::encode;
 
@@ -26,15 +25,14 @@ impl Encoder {
 
     /// Writes a packet that was encoded as text. The data comes last, so that it can be [appended](append_str) to.
     #[inline(never)]
-    pub(crate) fn pack<'a>(
-        &'a mut self,
+    pub(in crate::socketio) fn pack(
+        &mut self,
         kind: Kind,
         namespace: &str,
         id: Option<u64>,
-        encoded: Result<Encoded<'a>, EncodeError>,
-    ) -> Result<Encoded<'a>, EncodeError> {
-        let encoded = encoded?;
-        let json = encoded.json()?;
+        json: &str,
+        attachments: Attachments<'_>,
+    ) -> &Packed {
         let out = &mut self.packed.bytes;
         self.reuse.clear(out, KEPT);
         // The reference refuses an error that is not an object.
@@ -59,10 +57,9 @@ impl Encoder {
             write_str(out, "message");
             to_msgpack(out, if json.is_empty() { "\"\"" } else { json }, |_| None);
         } else {
-            let attachments = encoded.attachments();
             to_msgpack(out, json, |number| attachments.get(number));
         }
-        Ok(Encoded { packed: Some(&self.packed), ..encoded })
+        &self.packed
     }
 
     pub(crate) fn trim(&mut self) {

@@ -89,7 +89,7 @@ pub trait Handler<Parameters, S = Socket>: Send + Sync + 'static {
 #[allow(missing_debug_implementations)]
 pub enum Started<S> {
     /// It is over.
-    Done(Result<(), EmitError>),
+    Done(Outcome),
     /// It has to wait.
     Waiting(BoxCall<S>),
     /// A parameter cannot be extracted.
@@ -98,28 +98,22 @@ pub enum Started<S> {
     Panicked(Panic),
 }
 
+/// The outcome of a handler that is over: whether its return value was acknowledged, or needs no acknowledgement.
+// The error has a box, so that a success fits into a register: `benches/count ack16`.
+pub(crate) type Outcome = Result<(), Box<EmitError>>;
+
 /// A call of a handler that has to wait.
 pub(crate) type BoxCall<S> = Pin<Box<dyn Call<S>>>;
 
 /// The future of a handler, and what is done with its return value.
 pub trait Call<S>: Send {
     /// Polls the future. When it is ready, acknowledges `ack` with the return value.
-    fn poll(
-        self: Pin<&mut Self>,
-        cx: &mut task::Context<'_>,
-        socket: &S,
-        ack: Option<u64>,
-    ) -> Poll<Result<(), EmitError>>;
+    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>, socket: &S, ack: Option<u64>) -> Poll<Outcome>;
 }
 
 // An `Option`, so that the future of the next call can be put into the same memory.
 impl<S: AnySocket, F: Future<Output: Return> + Send + 'static> Call<S> for Option<F> {
-    fn poll(
-        self: Pin<&mut Self>,
-        cx: &mut task::Context<'_>,
-        socket: &S,
-        ack: Option<u64>,
-    ) -> Poll<Result<(), EmitError>> {
+    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>, socket: &S, ack: Option<u64>) -> Poll<Outcome> {
         let future = self.as_pin_mut().expect("a call has its future until it is recycled");
         let answer = ready!(future.poll(cx));
         Poll::Ready(finish(ack.map(|id| (socket, id)), &answer))
@@ -183,22 +177,32 @@ where
         let wanted = context.ack.get();
         // Outside of the closure, so that the future is not dropped while a panic unwinds.
         let mut memory: Pin<Box<Option<F::Output>>> = pool::take_call().unwrap_or_else(|| Box::pin(None));
-        let polled = catch(|| {
-            memory.set(Some(P::apply(self, context)?));
+        // Not returned from the closure, because each move of it takes time: `benches/count ack16`.
+        let mut outcome = Started::Done(Ok(()));
+        let call = || {
+            match P::apply(self, context) {
+                Ok(future) => memory.set(Some(future)),
+                Err(error) => {
+                    outcome = Started::NotCalled(error);
+                    return Poll::Ready(());
+                }
+            }
             let mut cx = task::Context::from_waker(Waker::noop());
-            Ok(memory.as_mut().poll(&mut cx, context.socket, context.unsent_ack(wanted)))
-        });
-        if let Ok(Ok(Poll::Pending)) = polled {
-            return Started::Waiting(memory);
+            match memory.as_mut().poll(&mut cx, context.socket, context.unsent_ack(wanted)) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(failed) => outcome = Started::Done(failed),
+            }
+            Poll::Ready(())
+        };
+        match catch(call) {
+            Ok(Poll::Pending) => return Started::Waiting(memory),
+            Ok(Poll::Ready(())) => {}
+            Err(panic) => outcome = Started::Panicked(panic),
         }
         memory.set(None);
         pool::put_call(memory);
-        match polled {
-            Ok(Ok(Poll::Ready(Ok(())) | Poll::Pending)) => Started::Done(Ok(())),
-            Ok(Ok(Poll::Ready(failed))) => Started::Done(failed),
-            Ok(Err(error)) => Started::NotCalled(error),
-            Err(panic) => Started::Panicked(panic),
-        }
+        outcome
     }
 }
 
@@ -251,15 +255,16 @@ impl<S> Deref for Kept<S> {
 /// # Errors
 /// If it is an `Err` of which the client does not learn: because the error is not for it, or because it wants no
 /// acknowledgement or has gone. Also if the answer cannot be sent.
-pub(crate) fn finish(ack: Option<(&impl AnySocket, u64)>, answer: &impl Payload) -> Result<(), EmitError> {
-    match ack {
-        Some((socket, id)) => match socket.acknowledge(id, answer) {
+pub(crate) fn finish(ack: Option<(&impl AnySocket, u64)>, answer: &impl Payload) -> Outcome {
+    if let Some((socket, id)) = ack {
+        match socket.acknowledge(id, answer) {
+            Ok(()) => return Ok(()),
             // A client that has gone, or is closed because it does not read, is no failure of the handler.
-            Err(EmitError::Disconnected | EmitError::SlowConsumer { .. }) => crate::payload::check(answer),
-            sent => sent,
-        },
-        None => crate::payload::check(answer),
+            Err(EmitError::Disconnected | EmitError::SlowConsumer { .. }) => {}
+            Err(error) => return Err(Box::new(error)),
+        }
     }
+    crate::payload::check(answer).map_err(Box::new)
 }
 
 /// Calls a handler and polls its future once, in place; if it has to wait, the runtime continues it.
@@ -289,12 +294,7 @@ pub(crate) fn run<S: AnySocket>(handler: &dyn AnyHandler<S>, context: &Context<'
 }
 
 /// Polls a future once, and passes it to the runtime if it has to wait. Its failure is that of a handler of `event`.
-pub(crate) fn drive<S: AnySocket>(
-    socket: &S,
-    event: &str,
-    span: Span,
-    future: BoxFuture<Result<(), EmitError>>,
-) {
+pub(crate) fn drive<S: AnySocket>(socket: &S, event: &str, span: Span, future: BoxFuture<Outcome>) {
     let mut rest =
         Rest { work: Work::Other(future), socket: socket.clone(), event: event.into(), ack: None, span };
     let mut context = task::Context::from_waker(Waker::noop());
@@ -304,7 +304,7 @@ pub(crate) fn drive<S: AnySocket>(
 }
 
 /// Passes a future to the runtime. Its failure is that of a handler of `event`.
-pub(crate) fn spawn<S: AnySocket>(socket: &S, event: &str, future: BoxFuture<Result<(), EmitError>>) {
+pub(crate) fn spawn<S: AnySocket>(socket: &S, event: &str, future: BoxFuture<Outcome>) {
     let span = socket.span(event);
     socket.spawn(Rest {
         work: Work::Other(future),
@@ -318,7 +318,7 @@ pub(crate) fn spawn<S: AnySocket>(socket: &S, event: &str, future: BoxFuture<Res
 /// A future that has to wait.
 enum Work<S> {
     Call(BoxCall<S>),
-    Other(BoxFuture<Result<(), EmitError>>),
+    Other(BoxFuture<Outcome>),
 }
 
 impl<S> Work<S> {
@@ -328,7 +328,7 @@ impl<S> Work<S> {
         cx: &mut task::Context<'_>,
         socket: &S,
         ack: Option<u64>,
-    ) -> Poll<Result<Result<(), EmitError>, Panic>> {
+    ) -> Poll<Result<Outcome, Panic>> {
         let polled = catch(|| match self {
             Work::Call(call) => call.as_mut().poll(cx, socket, ack),
             Work::Other(future) => future.as_mut().poll(cx),

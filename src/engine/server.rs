@@ -204,25 +204,26 @@ impl<A: Application> ServerInner<A> {
     }
 
     /// Handles a packet that arrived on a session's transport. `batch` is for those that arrived together.
+    // Inlined, so that the packet is not moved: `benches/count ack16`.
+    #[inline(always)]
     pub(super) fn handle_packet(
         &self,
         now: Time,
         session: &Session<A>,
-        packet: Packet<'_>,
+        mut packet: Packet<'_>,
         batch: &mut Batch,
     ) {
         let _inside = session.span().enter();
         if self.observer.is_some() {
             self.show(Direction::In, session, session.transport(), &packet);
         }
-        match packet {
-            Packet::Message(message) if self.is_counted(session) && !session.count_message(now, &message) => {
-            }
+        match &mut packet {
+            Packet::Message(message) if self.is_counted(session) && !session.count_message(now, message) => {}
             // The common case needs no lock here.
             Packet::Message(message) => {
                 guard("on_message", || self.application.on_batched_message(session, message, batch));
             }
-            packet => {
+            _ => {
                 session.with(|engine, _| engine.handle_packet(now, packet));
             }
         }

@@ -8,6 +8,7 @@ pub use arg::{Arg, ArgIter};
 pub use owned::OwnedArgs;
 
 use super::attached::Attached;
+use super::packet::{Hint, Packet};
 use super::parser::text;
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -24,6 +25,8 @@ pub struct Args<'a> {
     json: &'a str,
     /// The position behind an event's name, or 0 if all elements are arguments.
     start: usize,
+    /// The only argument is a string without escapes. There is no whitespace beside it.
+    is_string: Hint,
     attachments: Attached<'a>,
 }
 
@@ -32,17 +35,18 @@ impl<'a> Args<'a> {
     pub fn new_event(json: &'a str, attachments: impl Into<Attached<'a>>) -> Args<'a> {
         // Not zero, even if there is no name.
         let start = text::end_of_first(json).max(1);
-        Args { json, start, attachments: attachments.into() }
+        Args { json, start, is_string: Hint(false), attachments: attachments.into() }
     }
 
     /// Creates the arguments of an acknowledgement. `json` is an array.
     pub fn new_ack(json: &'a str, attachments: impl Into<Attached<'a>>) -> Args<'a> {
-        Args { json, start: 0, attachments: attachments.into() }
+        Args { json, start: 0, is_string: Hint(false), attachments: attachments.into() }
     }
 
-    /// Creates the arguments of a packet whose event's name ends at `start`; 0 if it is not an event.
-    pub(super) fn behind(json: &'a str, start: usize, attachments: Attached<'a>) -> Args<'a> {
-        Args { json, start, attachments }
+    /// Creates the arguments of an event or an acknowledgement that was received.
+    pub(super) fn of_packet(packet: &Packet<'a>, attachments: Attached<'a>) -> Args<'a> {
+        let Packet { data, name_end, is_string, .. } = *packet;
+        Args { json: data, start: name_end, is_string, attachments }
     }
 
     /// Returns the array as it was received, an event's name included.
@@ -79,6 +83,10 @@ impl<'a> Args<'a> {
     /// Returns the text from the first argument to the end of the array, if there is one.
     #[inline]
     pub(super) fn first(&self) -> Option<&'a str> {
+        // The string stands behind `[` or a comma.
+        if self.is_string() {
+            return self.json.get(self.start + 1..);
+        }
         // Most argument lists have no space behind the event's name: `benches/count ack`.
         let behind = if self.start > 0 { self.json.get(self.start..)?.strip_prefix(',') } else { None };
         match behind {
@@ -87,6 +95,12 @@ impl<'a> Args<'a> {
             }
             _ => self.elements_of(self.json).seek(),
         }
+    }
+
+    /// Returns whether it is known that [`first`](Args::first) is a string without escapes, and `]`.
+    #[inline]
+    pub(super) fn is_string(&self) -> bool {
+        self.is_string.0
     }
 
     /// Returns the number of arguments, which are counted in the JSON.

@@ -27,21 +27,47 @@ pub struct Packet<'a> {
     pub data: &'a str,
     /// The position in the data behind the event's name; 0 if this is not an event.
     pub(super) name_end: usize,
+    /// The only argument is a string. Neither it nor an event's name has escapes, or whitespace beside it.
+    pub(super) is_string: Hint,
 }
+
+/// Something that was found out about a value, if set, and is no part of it: all are equal.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hint(pub(super) bool);
+
+impl PartialEq for Hint {
+    fn eq(&self, _: &Hint) -> bool {
+        true
+    }
+}
+
+impl Eq for Hint {}
 
 impl<'a> Packet<'a> {
     /// Returns the packet by which a client connects to the main namespace. A client of Socket.IO 2 does not send it: it is
     /// connected as soon as its session is open.
     pub const fn connect() -> Packet<'static> {
-        let kind = Kind::Connect;
-        Packet { kind, namespace: "/", query: "", id: None, attachments: 0, data: "", name_end: 0 }
+        Packet {
+            kind: Kind::Connect,
+            namespace: "/",
+            query: "",
+            id: None,
+            attachments: 0,
+            data: "",
+            name_end: 0,
+            is_string: Hint(false),
+        }
     }
 
     /// Returns the event's name, if this is an event. If the name is an integer, returns its digits.
     ///
     /// Allocates only if the name was written with escapes.
     pub fn event(&self) -> Option<Cow<'a, str>> {
-        event_name(self.data, self.name_end)
+        match self.is_string {
+            // A bracket and a quote are in front of it, and a quote is behind it.
+            Hint(true) if self.name_end > 0 => self.data.get(2..self.name_end - 1).map(Cow::Borrowed),
+            _ => event_name(self.data, self.name_end),
+        }
     }
 
     /// Returns the arguments, if this is an event or an acknowledgement.
@@ -49,6 +75,6 @@ impl<'a> Packet<'a> {
     /// `attachments` are those of this packet, empty if it has none.
     pub fn args(&self, attachments: impl Into<Attached<'a>>) -> Option<Args<'a>> {
         let has_args = self.kind.is_event() || self.kind.is_ack();
-        has_args.then(|| Args::behind(self.data, self.name_end, attachments.into()))
+        has_args.then(|| Args::of_packet(self, attachments.into()))
     }
 }

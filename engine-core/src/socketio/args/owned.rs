@@ -2,6 +2,7 @@
 
 use super::{Args, ArgsError, show};
 use crate::socketio::error::EncodeError;
+use crate::socketio::packet::Hint;
 use crate::socketio::parser::text;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -49,7 +50,8 @@ impl OwnedArgs {
 
     /// Returns the same arguments, borrowed.
     pub fn as_args(&self) -> Args<'_> {
-        Args { json: &self.json, start: self.start, attachments: (&self.attachments).into() }
+        let attachments = (&self.attachments).into();
+        Args { json: &self.json, start: self.start, is_string: Hint(false), attachments }
     }
 
     /// Returns the attachments that placeholders in the JSON stand for.

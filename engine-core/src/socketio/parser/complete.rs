@@ -2,7 +2,7 @@
 
 use crate::socketio::attached::Attached;
 use crate::socketio::kind::Kind;
-use crate::socketio::packet::Packet;
+use crate::socketio::packet::{Hint, Packet};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -46,7 +46,7 @@ impl<'d> Complete<'d> {
         let part = |range: &Range<usize>| text.get(range.clone()).unwrap_or_default();
         let (kind, id, attachments, name_end) = (*kind, *id, *expected, *name_end);
         let (namespace, query, data) = (part(namespace), part(query), part(data));
-        Packet { kind, namespace, query, id, attachments, data, name_end }
+        Packet { kind, namespace, query, id, attachments, data, name_end, is_string: Hint(false) }
     }
 
     /// Returns the attachments, in the order of their numbers.

@@ -3,6 +3,7 @@
 use crate::engineio::Part;
 use crate::socketio::args::{Args, OwnedArgs};
 use crate::socketio::error::EncodeError;
+use crate::utf8::from_utf8;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::iter::FusedIterator;
@@ -48,7 +49,7 @@ impl<'a> Encoded<'a> {
     #[inline]
     pub(super) fn json(&self) -> Result<&'a str, EncodeError> {
         let json = self.text.get(self.json..).unwrap_or_default();
-        core::str::from_utf8(json).map_err(serde::ser::Error::custom)
+        from_utf8(json).ok_or_else(|| serde::ser::Error::custom("the packet is not UTF-8"))
     }
 
     /// Returns the packet as MessagePack, if that is to be sent.

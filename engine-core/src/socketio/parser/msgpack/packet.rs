@@ -8,8 +8,8 @@ use crate::socketio::kind::{Kind, MAX_ID};
 use crate::socketio::limits::Limits;
 use crate::socketio::parser::complete::{Complete, Whole};
 use crate::socketio::parser::decoded::{Decoded, Form};
-
 use crate::socketio::parser::text;
+use crate::utf8::from_utf8;
 use alloc::boxed::Box;
 use core::ops::Range;
 
@@ -143,7 +143,7 @@ fn namespace(
     if name.len() > limits.max_namespace_len {
         return Err(DecodeError::NamespaceTooLong);
     }
-    let full = core::str::from_utf8(name).map_err(|_| DecodeError::Namespace)?;
+    let full = from_utf8(name).ok_or(DecodeError::Namespace)?;
     let (name, query) = full.split_once('?').unwrap_or((full, ""));
     // The same as in texts, where a comma ends the name.
     if !name.starts_with('/') || full.bytes().any(|byte| byte == b',' || byte == SEPARATOR) {

@@ -1,7 +1,8 @@
 //! Arguments read as the types that a handler asks for.
 
-use super::json::{Elements, plain_string, replace_lone_surrogates};
+use super::json::{Elements, replace_lone_surrogates};
 use super::placeholder;
+use super::string::plain_string;
 use crate::socketio::args::{Args, ArgsError};
 use crate::socketio::attached::Attached;
 use alloc::borrow::Cow;
@@ -62,7 +63,7 @@ impl<'a> Read<'a> for ReadOne {
         'a: 'b,
     {
         match context.is_plain() {
-            true => T::deserialize(Plain { index: self.0, text: context.json }),
+            true => T::deserialize(Plain { index: self.0, text: context.json, is_string: false }),
             false => read_value(self.0, context.text(), |inner| T::deserialize(Wrapped { inner, context })),
         }
     }
@@ -187,6 +188,18 @@ struct Plain<'a> {
     index: usize,
     /// Begins with the argument. It was scanned when it arrived.
     text: &'a str,
+    /// It is known that the text is a string without escapes, and `]`.
+    is_string: bool,
+}
+
+impl<'a> Plain<'a> {
+    /// Returns the string, if it is one without escapes.
+    fn string(&self) -> Option<&'a str> {
+        match self.is_string {
+            true => self.text.strip_prefix('"')?.strip_suffix("\"]"),
+            false => plain_string(self.text),
+        }
+    }
 }
 
 macro_rules! read_plain {
@@ -224,7 +237,7 @@ impl<'a> Deserializer<'a> for Plain<'a> {
     /// (`benches/count echo`).
     #[inline]
     fn deserialize_str<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, serde_json::Error> {
-        match plain_string(self.text) {
+        match self.string() {
             Some(string) => {
                 let read: Result<_, serde_json::Error> = visitor.visit_borrowed_str(string);
                 read.map_err(|error| in_argument(self.index, &error))
@@ -258,7 +271,10 @@ macro_rules! read_first {
             let context = self.context;
             if context.is_plain() {
                 return match self.args.first() {
-                    Some(first) => Plain { index: 0, text: first }.$method($($name,)* visitor),
+                    Some(first) => {
+                        let is_string = self.args.is_string();
+                        Plain { index: 0, text: first, is_string }.$method($($name,)* visitor)
+                    }
                     None => Missing::new(0).$method($($name,)* visitor),
                 };
             }
@@ -358,7 +374,7 @@ impl<'a> SeqAccess<'a> for List<'a, '_> {
         let context = self.context;
         let plain = if context.is_plain() { context.original(text) } else { None };
         let value = match plain {
-            Some(text) => seed.deserialize(Plain { index, text }),
+            Some(text) => seed.deserialize(Plain { index, text, is_string: false }),
             None => read_value(index, text, |inner| seed.deserialize(Wrapped { inner, context })),
         };
         value.map(Some)

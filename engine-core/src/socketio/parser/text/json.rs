@@ -3,6 +3,9 @@
 //! It neither recurses nor allocates. Escapes are checked but not decoded, so an unpaired surrogate (`"\ud800"`) passes:
 //! it is valid syntax, and matters only to a handler that asks for a `String`.
 
+#[cfg(feature = "cluster")]
+use super::string::plain_in_word;
+use super::string::{skip_name, skip_plain};
 use crate::socketio::error::DecodeError;
 use crate::socketio::limits::MAX_DEPTH;
 use alloc::borrow::Cow;
@@ -432,14 +435,8 @@ impl<'a> Scanner<'a> {
 
     /// Scans a string behind its opening quote, which probably ends soon.
     pub(crate) fn name(&mut self) -> Result<(), Fault> {
-        if let Some(word) = self.rest.first_chunk::<8>() {
-            let plain = special_bytes(u64::from_le_bytes(*word)).trailing_zeros() as usize / 8;
-            self.rest = self.rest.get(plain..).unwrap_or_default();
-            if self.eat(b'"') {
-                return Ok(());
-            }
-        }
-        self.string()
+        self.rest = skip_name(self.rest);
+        if self.eat(b'"') { Ok(()) } else { self.string() }
     }
 
     /// Scans a key of up to seven characters without escapes, and the colon behind it. Returns `None`, and stays where it is,
@@ -447,8 +444,7 @@ impl<'a> Scanner<'a> {
     #[cfg(feature = "cluster")]
     pub(crate) fn short_key(&mut self) -> Option<&'a [u8]> {
         let inner = self.rest.strip_prefix(b"\"")?;
-        let word = inner.first_chunk::<8>()?;
-        let len = special_bytes(u64::from_le_bytes(*word)).trailing_zeros() as usize / 8;
+        let len = plain_in_word(*inner.first_chunk()?);
         let (key, behind) = inner.split_at_checked(len)?;
         self.rest = behind.strip_prefix(b"\":")?;
         Some(key)
@@ -527,89 +523,4 @@ impl<'a> Scanner<'a> {
         };
         Ok(())
     }
-}
-
-/// The length from which a text is searched by vectors.
-const VECTORS: usize = 256;
-
-/// Returns whether a byte ends a run of plain characters: a quote, a backslash, or a control character.
-fn is_special(byte: u8) -> bool {
-    byte == b'"' || byte == b'\\' || byte < 0x20
-}
-
-/// Returns the text from the first special byte on, which is empty if there is none.
-pub(crate) fn skip_plain(mut rest: &[u8]) -> &[u8] {
-    rest = skip_plain_blocks::<256>(rest);
-    rest = skip_plain_blocks::<32>(rest);
-    while let Some((word, behind)) = rest.split_first_chunk::<8>() {
-        let special = special_bytes(u64::from_le_bytes(*word));
-        if special != 0 {
-            let plain = special.trailing_zeros() as usize / 8;
-            return rest.get(plain..).unwrap_or_default();
-        }
-        rest = behind;
-    }
-    while let Some((&byte, behind)) = rest.split_first() {
-        if is_special(byte) {
-            break;
-        }
-        rest = behind;
-    }
-    rest
-}
-
-/// Returns the bytes after a string, given the bytes after its opening quote.
-pub(super) fn behind_string(mut rest: &[u8]) -> &[u8] {
-    loop {
-        rest = match skip_plain(rest) {
-            [b'\\', _, behind @ ..] => behind,
-            [b'"', behind @ ..] => return behind,
-            _ => return &[],
-        };
-    }
-}
-
-/// Returns the characters of the string that a scanned text begins with, if it begins with one, which has no escapes.
-pub(super) fn plain_string(text: &str) -> Option<&str> {
-    let inner = text.strip_prefix('"')?;
-    // A scanned string has no control characters. To set a search by vectors up takes longer than to look through a short
-    // text: `benches/count ack msgpack_echo`.
-    let end = match inner.len() < VECTORS {
-        true => inner.len() - skip_plain(inner.as_bytes()).len(),
-        false => memchr::memchr2(b'"', b'\\', inner.as_bytes())?,
-    };
-    let (string, behind) = inner.split_at_checked(end)?;
-    behind.starts_with('"').then_some(string)
-}
-
-/// Splits a text behind the string that it begins with.
-pub(super) fn skip_string(text: &str) -> (&str, &str) {
-    let behind = behind_string(text.as_bytes().get(1..).unwrap_or_default());
-    text.split_at_checked(text.len() - behind.len()).unwrap_or((text, ""))
-}
-
-/// Skips blocks without a special byte.
-#[inline]
-fn skip_plain_blocks<const N: usize>(mut rest: &[u8]) -> &[u8] {
-    // Blocks are checked without a branch, so that the compiler vectorizes the loop: `benches/count echo`. The exclusive or
-    // with 2 moves the quote to 0x20, behind the control characters, which it permutes; a special byte becomes 0.
-    let mark = |byte: &u8| (byte ^ 2).saturating_sub(0x20).min(byte ^ b'\\');
-    while let Some((block, behind)) = rest.split_first_chunk::<N>()
-        && block.iter().fold(u8::MAX, |least, byte| least.min(mark(byte))) != 0
-    {
-        rest = behind;
-    }
-    rest
-}
-
-/// Returns a word in which the high bit of the lowest special byte is set, and perhaps those of bytes above it.
-fn special_bytes(word: u64) -> u64 {
-    const ONES: u64 = u64::MAX / 255;
-    const HIGH: u64 = ONES << 7;
-    // A subtraction borrows from a byte only if the byte below it is special, so the lowest one is exact.
-    let zero = |word: u64| word.wrapping_sub(ONES) & !word;
-    let quote = zero(word ^ (ONES * b'"' as u64));
-    let backslash = zero(word ^ (ONES * b'\\' as u64));
-    let control = word.wrapping_sub(ONES * 0x20) & !word;
-    (quote | backslash | control) & HIGH
 }

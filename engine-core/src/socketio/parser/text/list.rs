@@ -1,9 +1,10 @@
 //! Lists of arguments that are put together or shown.
 
 use super::encode::count_placeholders;
-use super::json::{self, skip_string};
+use super::json;
 use super::placeholder;
 use super::serialize::Sink;
+use super::string::skip_string;
 use crate::socketio::attached::Attached;
 use crate::socketio::error::{DecodeError, EncodeError};
 use crate::socketio::limits::MAX_DEPTH;

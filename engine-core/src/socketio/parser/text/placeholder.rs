@@ -1,6 +1,7 @@
 //! Placeholders: `{"_placeholder":true,"num":i}` in a packet's JSON stands for attachment `i`.
 
-use super::json::{behind_string, unescape};
+use super::json::unescape;
+use super::string::behind_string;
 use crate::socketio::error::DecodeError;
 use core::fmt;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};

@@ -3,7 +3,7 @@
 //! serde_json's own serializer writes only to `std::io`, and does not exist without `std`. This one writes the same
 //! text.
 
-use super::json::skip_plain;
+use super::string::skip_plain;
 use crate::reuse::Reuse;
 use crate::socketio::error::EncodeError;
 use crate::socketio::failure::{self, FAILURE};

@@ -1,6 +1,6 @@
 //! JSON that was checked, split into its values.
 
-use super::json::skip_plain;
+use super::string::skip_plain;
 
 /// Splits the value that begins a text from what follows it.
 pub(crate) fn split_value(text: &str) -> Option<(&str, &str)> {

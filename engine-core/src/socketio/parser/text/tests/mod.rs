@@ -7,6 +7,7 @@ mod list;
 mod reassembly;
 mod results;
 mod scan;
+mod string;
 
 use proptest::prelude::*;
 use serde_json::Value;

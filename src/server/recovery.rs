@@ -90,6 +90,11 @@ impl Recovery {
         self.config.max_disconnection_duration
     }
 
+    /// Returns the time for which a bus keeps a socket.
+    pub(super) fn bus_lifetime(&self) -> Duration {
+        bus_lifetime(self.max_disconnection())
+    }
+
     /// Sets a function that is told of each socket that is forgotten, because its client has not come back in time, or
     /// cannot be recovered any more. In a cluster, it is not told of those above
     /// [`max_sockets`](Recovery::max_sockets). It must not block. Default: none.
@@ -459,6 +464,12 @@ pub(super) fn welcome(
             None
         }
     }
+}
+
+/// Returns the time for which a bus keeps a socket whose client can come back within `duration`: somewhat longer, so that its
+/// server can see that nobody took it.
+pub(super) fn bus_lifetime(duration: Duration) -> Duration {
+    duration.saturating_add(Duration::from_secs(5))
 }
 
 /// Returns the bytes that a client may have missed: it is queued at once, and the other half is for what is sent while it

@@ -3,7 +3,9 @@
 
 use super::cluster::{Link, Lookup, LookupResult};
 use super::namespace::Namespace;
-use super::recovery::{Introduction, Numbering, Returned, Stored, capacity, polled_len, welcome};
+use super::recovery::{
+    Introduction, Numbering, Returned, Stored, bus_lifetime, capacity, polled_len, welcome,
+};
 use super::socket::{Socket, read_stored_json, stored_json};
 use super::v2::is_v2;
 use crate::engine::Id;
@@ -16,9 +18,6 @@ use sockeye_core::engineio::Frames;
 use sockeye_core::socketio::recovery::{Kept, Life, Pid, Retained, StreamPosition};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-/// The time for which a socket stays at the bus after its deadline, so that its server can see that nobody took it.
-const MARGIN: Duration = Duration::from_secs(5);
 
 /// The number of sockets that the bus is asked for at once.
 const ASKED: usize = 256;
@@ -63,7 +62,7 @@ impl Namespace {
         let value = saved.encode();
         link.queue(|state, _| {
             state.take_unsaved(&saved.pid);
-            state.cluster.save_session(&saved.pid, value, lifetime.saturating_add(MARGIN));
+            state.cluster.save_session(&saved.pid, value, bus_lifetime(lifetime));
         });
     }
 
@@ -114,28 +113,13 @@ impl Namespace {
                             if !is_ours(&link, &value, kept.data.mark) =>
                         {
                             // That one has lost the client again since.
-                            namespace.put_back(&link, &value);
+                            link.put_back(value);
                         }
                         _ => namespace.tell_expired(*id, kept),
                     }
                 }
             }
         }));
-    }
-}
-
-impl Namespace {
-    /// Keeps a socket at the bus again that was removed in error.
-    fn put_back(&self, link: &Link, value: &[u8]) {
-        let Ok(session) = SavedSession::decode(value, &ClusterLimits::default()) else { return };
-        let engine = self.0.engine.upgrade();
-        let recovery = engine.as_ref().and_then(|engine| engine.application.recovery.as_ref());
-        if let Some(recovery) = recovery {
-            let lifetime = recovery.max_disconnection().saturating_add(MARGIN);
-            let value = bytes::Bytes::copy_from_slice(value);
-            link.queue(|state, _| state.cluster.save_session(&session.pid, value, lifetime));
-            link.send();
-        }
     }
 }
 
@@ -208,28 +192,41 @@ impl<'a> Restoring<'a> {
         if let Some(pid) = Pid::parse(&self.pid) {
             namespace.evict(&pid, self.socket.session());
         }
-        let found = self.look_up(|cluster| cluster.load_session(&self.pid, true)).await;
+        let found = self.look_up(|cluster| cluster.load_session(&self.pid, true)).or_put_back().await;
         let Some(LookupResult::Found(Found::Value(value))) = found else {
             self.warn("the bus does not say in time whether it keeps the socket");
             return None;
         };
-        let session = match SavedSession::decode(&value?, &self.limits) {
+        let value = value?;
+        let session = match SavedSession::decode(&value, &self.limits) {
             Ok(session) => session,
             Err(error) => {
                 debug!(namespace = ?namespace.name(), cause = %error, "a socket that the bus has kept cannot be read");
                 return None;
             }
         };
-        let is_right =
-            session.pid == self.pid && session.namespace.as_deref().is_none_or(|it| it == namespace.name());
+        let Some((pid, received)) = self.read_session(&session) else {
+            // The client begins anew, and nobody has taken the socket.
+            if session.pid == self.pid {
+                self.link.put_back(value);
+            }
+            return None;
+        };
+        let missed = self.missed(&session, received).await;
+        self.adopt(session, pid, received, missed)
+    }
+
+    /// Returns who the client was and what it has received, if a socket is the one that it asks for.
+    fn read_session(&self, session: &SavedSession) -> Option<(Pid, StreamPosition)> {
+        let name = self.socket.namespace().name();
+        let is_right = session.pid == self.pid && session.namespace.as_deref().is_none_or(|it| it == name);
+        let received = session.received.max(self.offset).filter(|_| is_right)?;
         let pid = match (Pid::parse(&self.pid), Id::parse(&session.sid)?) {
             (Some(pid), id) if pid.id == id => pid,
             (None, id) => Pid { id, secret: Id::parse(&self.pid)?, is_foreign: true },
             _ => return None,
         };
-        let received = session.received.max(self.offset).filter(|_| is_right)?;
-        let missed = self.missed(&session, received).await;
-        self.adopt(session, pid, received, missed)
+        Some((pid, received))
     }
 
     /// Returns what the client missed and is not in the memory, and the position from which on the memory has the rest.

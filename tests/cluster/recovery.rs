@@ -26,6 +26,9 @@ impl Observer for Seen {
     fn packet(&self, direction: Direction, info: &PacketInfo<'_>) {
         let (Direction::Out, Packet::Message(Message::Text(text))) = (direction, info.packet) else { return };
         let (mut known, mut sockets) = (self.0.lock().unwrap(), self.1.lock().unwrap());
+        if text.contains("/chat,") {
+            return;
+        }
         let session = info.session.to_string();
         if let Some(answer) = text.strip_prefix('0') {
             let answer: Value = serde_json::from_str(answer).unwrap();
@@ -511,6 +514,37 @@ fn a_socket_is_recovered_or_expires_and_not_both() {
     bus.pass();
     world.servers[0].settle();
     assert!(take(&world.expired).is_empty());
+}
+
+#[test]
+fn a_socket_that_is_found_after_its_client_has_begun_anew_is_kept_again() {
+    let mut world = World::new(1);
+    let bus = Late::over(&world.bus);
+    world.add_over(bus.clone(), |builder| builder);
+    let [(client, id), (other, other_id)] = [world.connect(0), world.connect(0)];
+    cut(client);
+    cut(other);
+    for id in [&id, &other_id] {
+        assert!(!is_recovered(&world.come_back(id, 1)));
+    }
+    assert_eq!(bus.asked.lock().unwrap().iter().map(|(_, remove, _)| *remove).collect::<Vec<_>>(), [true; 2]);
+    bus.pass();
+    world.servers[0].settle();
+    assert!(is_recovered(&world.come_back(&id, 0)));
+    world.servers[0].advance(125 * SECOND);
+    assert_eq!(take(&world.expired), [format!("0 {other_id}")], "told by its server, as if nobody had asked");
+}
+
+#[test]
+fn a_socket_that_its_client_asks_for_in_another_namespace_stays_at_the_bus() {
+    let world = World::new(2);
+    let (client, id) = world.connect(0);
+    cut(client);
+    let (pid, offset) = world.seen.of(&id);
+    let auth = json!({ "pid": pid, "offset": offset });
+    world.servers[1].server().of("/chat");
+    let _elsewhere = world.servers[1].client().auth(auth).connect("/chat");
+    assert!(is_recovered(&world.come_back(&id, 1)));
 }
 
 /// A bus that looks nothing up.

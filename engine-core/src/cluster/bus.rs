@@ -62,7 +62,8 @@ pub trait Bus: Send + Sync + 'static {
 
     /// Looks a value up, after what was [saved](Bus::save) before, and with `remove` removes it in the same step. The result
     /// is passed with `request` to [`handle_found`](Node::handle_found): [`Found::Value`], or nothing if the bus cannot know.
-    /// The caller stops waiting by a deadline of its own. Default: does nothing.
+    /// The caller stops waiting by a deadline of its own, and saves again what was removed and comes later. A bus that cannot
+    /// pass the value on should not remove it. Default: does nothing.
     fn load(&self, key: &str, remove: bool, request: RequestId) {
         let _ = (key, remove, request);
     }

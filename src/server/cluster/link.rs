@@ -65,6 +65,8 @@ pub(in crate::server) struct State {
     askers: HashMap<RequestId, Weak<dyn Asker>>,
     /// What waits for the bus to look something up.
     pub(super) lookups: HashMap<RequestId, Arc<Slot>>,
+    /// Removals of sockets from the bus that nobody waits for any more, and until when the answers may come.
+    pub(super) late: HashMap<RequestId, Time>,
     /// The keys of sockets that the bus could not store, and until when that is of interest. Usually there are none.
     unsaved: HashMap<SmolStr, Time>,
     /// The next deadline in the table of the server, which may have moved later.
@@ -120,6 +122,7 @@ impl Link {
                 cluster,
                 askers: HashMap::new(),
                 lookups: HashMap::new(),
+                late: HashMap::new(),
                 unsaved: HashMap::new(),
                 timer: None,
                 is_sending: false,
@@ -165,7 +168,7 @@ impl Link {
         self.engine.get()?.upgrade()
     }
 
-    fn now(&self) -> Time {
+    pub(super) fn now(&self) -> Time {
         self.engine().map_or(Time::ZERO, |engine| engine.now())
     }
 
@@ -422,6 +425,7 @@ impl Expire for Link {
             state.cluster.handle_timeout(now);
             // With sockets at the bus, there are heartbeats, so that this is called soon enough.
             state.unsaved.retain(|_, until| now < *until);
+            state.late.retain(|_, until| now < *until);
             state.ignored.take_report(now)
         };
         self.send();
@@ -560,6 +564,22 @@ mod tests {
         assert_eq!(link.state.lock().unsaved.len(), 1, "until the end of its deadline");
         test.advance(Duration::from_secs(120));
         assert_eq!(link.state.lock().unsaved.len(), 0);
+    }
+
+    #[test]
+    fn an_answer_that_never_comes_is_not_expected_for_ever() {
+        let builder = Server::builder().connection_state_recovery(Recovery::new());
+        let test = TestServer::new(builder.adapter(Adapter::streams(MemoryBus::new())).build());
+        let link = test.server().engine.application().namespaces.link.clone().expect("a cluster");
+        drop(link.look_up(|cluster| cluster.load_session("a", true)).or_put_back());
+        assert_eq!(link.state.lock().late.len(), 1);
+        test.settle();
+        assert_eq!(link.state.lock().late.len(), 0, "it came");
+        link.queue(|state, now| state.expect_late("lost".into(), now));
+        test.advance(Duration::from_secs(59));
+        assert_eq!(link.state.lock().late.len(), 1);
+        test.advance(Duration::from_secs(10));
+        assert_eq!(link.state.lock().late.len(), 0);
     }
 
     #[test]

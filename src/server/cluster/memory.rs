@@ -26,8 +26,8 @@ const MAX_STREAM: (usize, usize) = (64 << 20, 10_000);
 /// The bytes of the sessions that are kept. Then a new one replaces the oldest.
 const MAX_SAVED: usize = 64 << 20;
 
-/// The number of entries that are read at once.
-const MAX_READ: usize = 100;
+/// The number of entries that are read at once, and their bytes if they are more than two.
+const MAX_READ: (usize, usize) = (100, 1 << 20);
 
 /// The number of items that a server takes in one turn, so that its other tasks get theirs.
 const MAX_TURN: usize = 64;
@@ -116,10 +116,17 @@ impl Stream {
         let first = self.last - self.entries.len() as u64 + 1;
         let numbered = (first..).zip(&self.entries).map(|(number, fields)| (offset(number), fields));
         let is_wanted = |offset: &str| StreamPosition::parse(offset).is_some_and(|position| position >= from);
-        let wanted = numbered.skip_while(|(offset, _)| !is_wanted(offset)).take(MAX_READ);
+        let (max_len, max_size) = MAX_READ;
+        let wanted = numbered.skip_while(|(offset, _)| !is_wanted(offset)).take(max_len);
+        let mut read = 0;
+        // The first one may be known, so that another one has to be behind it.
+        let fitting = wanted.enumerate().take_while(|(at, (_, fields))| {
+            read += size(fields);
+            *at < 2 || read <= max_size
+        });
         let owned =
             |fields: &Fields| fields.iter().map(|(name, value)| ((*name).into(), value.clone())).collect();
-        wanted.map(|(offset, fields)| (offset.to_string(), owned(fields))).collect()
+        fitting.map(|(_, (offset, fields))| (offset.to_string(), owned(fields))).collect()
     }
 }
 
@@ -159,16 +166,17 @@ enum Item {
 }
 
 impl Item {
+    /// The bytes that it counts against [`MAX_WAITING`]. What was found counts, too: it may not be kept any more.
     fn size(&self) -> usize {
-        ITEM + match self {
-            Item::Message { message, .. } => message.len(),
-            Item::Entry { fields, .. } => fields.iter().map(|(_, value)| value.len()).sum(),
-            // The bytes of what was found are those of what is kept.
-            Item::Count { .. }
-            | Item::Begun { .. }
-            | Item::Found { .. }
-            | Item::Unsaved { .. }
-            | Item::Status(_) => 0,
+        match self {
+            Item::Message { message, .. } => ITEM + message.len(),
+            Item::Entry { fields, .. } => size(fields),
+            Item::Found { found: Found::Value(value), .. } => ITEM + value.as_ref().map_or(0, Bytes::len),
+            Item::Found { found: Found::Entries(entries), .. } => {
+                let values = entries.iter().flat_map(|(_, fields)| fields).map(|(_, value)| value.len());
+                ITEM.max(ITEM * entries.len()) + values.sum::<usize>()
+            }
+            Item::Count { .. } | Item::Begun { .. } | Item::Unsaved { .. } | Item::Status(_) => ITEM,
         }
     }
 
@@ -249,10 +257,12 @@ impl State {
             Sent::Load { key, remove, request } => {
                 let lives = |value: &&Value| value.until.is_none_or(|until| Instant::now() < until);
                 let value = self.saved.get(&key).filter(lives).map(|value| value.bytes.clone());
-                if remove {
+                let answer = Item::Found { request, found: Found::Value(value) };
+                // If the server cannot be told, nobody would have what is removed.
+                if remove && self.seats.get(&from).is_some_and(|seat| seat.has_capacity(&answer)) {
                     self.forget(&key);
                 }
-                self.queue(Item::Found { request, found: Found::Value(value) }, woken, |at, _| at == from);
+                self.queue(answer, woken, |at, _| at == from);
             }
             Sent::Read { stream, from: position, request } => {
                 let stream = self.streams.get(&stream.name);
@@ -338,10 +348,13 @@ impl Seat {
         self.push(Item::Begun { stream: channel.name.clone(), offset: offset(last) })
     }
 
+    fn has_capacity(&self, item: &Item) -> bool {
+        self.waiting + item.size() <= MAX_WAITING
+    }
+
     /// Queues an item, unless too much waits. Returns the waker to call.
     fn push(&mut self, item: Item) -> Option<Waker> {
-        let size = item.size();
-        let fits = self.waiting + size <= MAX_WAITING;
+        let (size, fits) = (item.size(), self.has_capacity(&item));
         match item {
             Item::Entry { stream, offset, .. } | Item::Begun { stream, offset } if !fits => {
                 self.gaps.insert(stream, offset);
@@ -572,6 +585,62 @@ mod tests {
         }
         let expected = ["a 1-1", "overflow", "a behind 1-999", "a 1-1000", "b behind 1-999", "c behind 1-0"];
         assert_eq!((told, seat.waiting), (expected.map(str::to_owned).to_vec(), 0));
+    }
+
+    #[test]
+    fn a_value_is_not_removed_if_the_server_cannot_be_told_of_it() {
+        let (mut state, mut woken) = (State::default(), Woken::new());
+        state.seats.insert(1, Seat { is_attached: true, ..Seat::default() });
+        let value = Bytes::from(vec![0; 1000]);
+        state.pass(1, Sent::Save("key".into(), value.clone(), LONG), &mut woken);
+        let load = |state: &mut State, woken: &mut Woken| {
+            state.pass(1, Sent::Load { key: "key".into(), remove: true, request: "a".into() }, woken);
+        };
+        let seat = state.seats.get_mut(&1).unwrap();
+        seat.push(Item::Message { channel: "c".into(), message: vec![0; MAX_WAITING - 1000].into() });
+        load(&mut state, &mut woken);
+        assert_eq!(state.saved.keys().collect::<Vec<_>>(), ["key"]);
+        let mut told = Vec::new();
+        let mut take = |state: &mut State| {
+            let seat = state.seats.get_mut(&1).unwrap();
+            while let Some(item) = seat.pop(&Context::from_waker(Waker::noop())) {
+                told.push(match item {
+                    Item::Message { .. } => "message",
+                    Item::Status(BusStatus::Overflowed { .. }) => "overflow",
+                    Item::Found { found: Found::Value(Some(found)), .. } if found == value => "value",
+                    _ => "nothing",
+                });
+            }
+        };
+        take(&mut state);
+        for _ in 0..2 {
+            load(&mut state, &mut woken);
+            take(&mut state);
+        }
+        assert_eq!(told, ["message", "overflow", "value", "nothing"]);
+        assert_eq!((state.saved.len(), state.seats[&1].waiting), (0, 0));
+    }
+
+    #[test]
+    fn what_is_found_counts_with_its_bytes_and_is_read_in_parts() {
+        let (mut state, mut woken) = (State::default(), Woken::new());
+        state.seats.insert(1, Seat { is_attached: true, ..Seat::default() });
+        let stream = Channel { kind: ChannelKind::Stream, name: "s".into() };
+        let large = Bytes::from(vec![0; MAX_READ.1]);
+        for _ in 0..4 {
+            state.pass(1, Sent::Entry(stream.clone(), [("data", large.clone())].into()), &mut woken);
+        }
+        let read = Sent::Read { stream, from: "1-2".into(), request: "a".into() };
+        state.pass(1, read, &mut woken);
+        let seat = state.seats.get_mut(&1).unwrap();
+        assert_eq!(seat.waiting, 2 * (ITEM + MAX_READ.1));
+        let Some(Item::Found { found: Found::Entries(entries), .. }) =
+            seat.pop(&Context::from_waker(Waker::noop()))
+        else {
+            panic!("entries were found");
+        };
+        assert_eq!(entries.iter().map(|(at, _)| at.as_str()).collect::<Vec<_>>(), ["1-2", "1-3"]);
+        assert_eq!(seat.waiting, 0);
     }
 
     #[test]

@@ -337,6 +337,50 @@ fn requests_and_nodes_are_limited() {
 }
 
 #[test]
+fn the_sockets_that_all_servers_report_are_limited_in_bytes() {
+    let sockets = |bytes: usize| format!(r#"["{}"]"#, "x".repeat(bytes - 4));
+    let limits = ClusterLimits { max_fetched: 300, ..Default::default() };
+    let too_many = Err(BusError::TooManySockets { limit: 300 });
+    let mut node = node_with(sharded(), limits);
+    ["a", "b"].iter().for_each(|uid| beat(&mut node, NOW, uid));
+    for _ in 0..2 {
+        let request = fetch(&mut node);
+        node.handle_count(&request, Some(6));
+        let mut report = |uid: &str, bytes: usize| {
+            let data = format!(r#"{{"requestId":"{request}","sockets":{}}}"#, sockets(bytes));
+            let handled = say(&mut node, NOW, uid, 8, &data);
+            (handled, events(&mut node))
+        };
+        for (uid, bytes) in [("a", 200), ("theirs", 100)] {
+            let (handled, told) = report(uid, bytes);
+            assert!(handled.is_ok() && matches!(told[..], [Event::Sockets { .. }]), "{told:?}");
+        }
+        for (uid, bytes) in [("b", 10), ("large", 301)] {
+            assert_eq!(report(uid, bytes), (too_many, vec![]));
+        }
+        assert_eq!(report("b", 10), (Ok(()), vec![]), "its second answer is ignored");
+        let (handled, mut told) = report("none", 4);
+        assert_eq!(handled, too_many);
+        // Nobody is waited for any more.
+        let Some(Event::Finished { mut silent, unknown: 0, .. }) = told.pop() else { panic!("{told:?}") };
+        silent.sort();
+        assert_eq!(silent, ["b", "large", "none"]);
+    }
+
+    let mut node = node_with(classic(), limits);
+    let request = fetch(&mut node);
+    node.handle_count(&request, Some(4));
+    let mut report = |bytes: usize| {
+        let message = format!(r#"{{"requestId":"{request}","sockets":{}}}"#, sockets(bytes));
+        let handled = node.handle_message(NOW, "socket.io-response#/#", &message.into());
+        (handled, end(&mut node))
+    };
+    assert_eq!(report(300), (Ok(()), None));
+    assert_eq!(report(10), (too_many, None));
+    assert_eq!(report(10), (too_many, Some((vec![], 2))), "servers without a name are counted");
+}
+
+#[test]
 fn a_hostile_message_is_an_error_and_changes_nothing() {
     let limits = ClusterLimits { max_message: 1000, ..ClusterLimits::default() };
     let deep = format!(r#"{{"type":3,"data":{}{}}}"#, "[".repeat(130), "]".repeat(130));

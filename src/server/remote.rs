@@ -12,7 +12,7 @@ use crate::server::room_names::RoomNames;
 use crate::server::socket::{Emitter, SharedDataError, Socket, read_shared};
 use serde::de::DeserializeOwned;
 use smol_str::SmolStr;
-use sockeye_core::cluster::{BusSocket, BusSockets, BusValue};
+use sockeye_core::cluster::{BusSocket, BusValue};
 use sockeye_core::socketio;
 use std::fmt;
 use std::future::Future;
@@ -25,7 +25,7 @@ use std::time::Duration;
 pub struct FetchedSockets {
     /// The sockets, in no particular order.
     pub sockets: Vec<RemoteSocket>,
-    /// The names of the servers that did not report their sockets in time. Those that do not tell their names, such as
+    /// The names of the servers that did not report their sockets in time, or more of them than is allowed. Those that do not tell their names, such as
     /// servers in Node, are `unnamed`. Empty if there is one server.
     pub silent_servers: Vec<String>,
 }
@@ -224,7 +224,8 @@ impl Broadcast {
     /// Without an [adapter](crate::ServerBuilder::adapter), nothing has to be waited for. Otherwise it waits for the other
     /// servers, for the time set by [`timeout`](Broadcast::timeout) or
     /// [`Adapter::request_timeout`](crate::cluster::Adapter::request_timeout), and
-    /// [names](FetchedSockets::silent_servers) those that did not answer.
+    /// [names](FetchedSockets::silent_servers) those that did not answer, or whose sockets would have exceeded
+    /// [`ClusterLimits::max_fetched`](crate::cluster::ClusterLimits::max_fetched), 256 MiB.
     ///
     /// For more than that, such as local [data](Socket::data), use [`sockets`](Broadcast::sockets), which returns those of
     /// this server.
@@ -247,8 +248,9 @@ impl Broadcast {
                 selected.sockets_and_rooms().into_iter().map(RemoteSocket::here).collect();
             let Some(asked) = asked else { return FetchedSockets { sockets, silent_servers: Vec::new() } };
             let Gathered { sockets: found, silent, .. } = asked.await;
-            let found = found.iter().flat_map(BusSockets::iter);
-            sockets.extend(found.filter_map(|socket| RemoteSocket::elsewhere(selected.namespace(), socket)));
+            let elsewhere = |socket| RemoteSocket::elsewhere(selected.namespace(), socket);
+            // The list of each server is dropped before the next one is read.
+            found.into_iter().for_each(|list| sockets.extend(list.iter().filter_map(elsewhere)));
             FetchedSockets { sockets, silent_servers: silent }
         }
     }

@@ -1,11 +1,11 @@
 //! Requests to other servers: acknowledgements, sockets, events between servers, and servers that are silent.
 
-use super::support::{Notes, client, cluster, cluster_with, dialects, sharded, take};
+use super::support::{Notes, client, cluster, cluster_with, dialects, sharded, start, take};
 use bytes::Bytes;
 use serde_json::{Value, json};
-use sockeye::cluster::{ClusterEvent, SubscriptionMode};
+use sockeye::cluster::{Adapter, ClusterEvent, ClusterLimits, MemoryBus, SubscriptionMode};
 use sockeye::extract::Data;
-use sockeye::testing::TestClient;
+use sockeye::testing::{TestClient, TestServer};
 use sockeye::{AckError, Answers, EmitError, Namespace, RemoteSocket, Server, Socket};
 use std::time::Duration;
 
@@ -108,6 +108,47 @@ fn sockets_of_all_servers_are_fetched_with_what_is_known_of_them() {
         assert_eq!(a.block_on(a.server().fetch_sockets()).sockets.len(), 3);
         assert_eq!(a.block_on(a.server().local().fetch_sockets()).sockets.len(), 1);
     }
+}
+
+#[test]
+fn sockets_that_take_too_many_bytes_are_not_fetched_and_their_servers_are_silent() {
+    let (bus, notes) = (MemoryBus::new(), Notes::default());
+    let server = |limits: ClusterLimits| {
+        let told = notes.clone();
+        let builder = Server::builder().adapter(Adapter::sharded(bus.clone()).limits(limits));
+        let server = builder.on_cluster_event(move |event| {
+            if let ClusterEvent::MessageIgnored { cause, .. } = event {
+                told.lock().unwrap().push(format!("{cause:?}"));
+            }
+        });
+        server.build()
+    };
+    let limited = |max_fetched| ClusterLimits { max_fetched, ..ClusterLimits::default() };
+    let a = start(None, server(limited(8_000)));
+    let b = start(Some(&a), server(limited(1_000_000)));
+    let c = start(Some(&a), server(ClusterLimits { max_message: 8_000, ..ClusterLimits::default() }));
+    a.settle();
+    let large = "x".repeat(1000);
+    let connect = |to: &TestServer| to.client().header("x-large", &large).connect("/");
+    let (_small, _large) = (b.connect("/"), [&c; 4].map(connect));
+    let counts = |of: &TestServer| {
+        let found = of.block_on(of.server().fetch_sockets());
+        (found.sockets.len(), found.silent_servers.len())
+    };
+    assert_eq!((counts(&a), counts(&b)), ((5, 0), (5, 0)));
+    let _more = [&b; 4].map(connect);
+    a.settle();
+    assert_eq!(counts(&b), (9, 0));
+    assert!(take(&notes).is_empty());
+    // Of two servers, one is too much.
+    let (found, silent) = counts(&a);
+    assert!(found < 9 && silent == 1, "{found} {silent}");
+    assert_eq!(a.elapsed(), Duration::ZERO, "nothing has waited for a timeout");
+    let [cause] = &take(&notes)[..] else { panic!("nothing is told, or too much") };
+    assert!(cause.contains("more than 8000 bytes"), "{cause}");
+
+    let _too_many = [&c; 8].map(connect);
+    assert_eq!(counts(&b), (5, 1), "a list that the others might not read is not sent");
 }
 
 #[test]

@@ -58,6 +58,15 @@ pub enum BusError {
     /// its sender has announced.
     #[error("a server of the cluster has sent too many answers to a request")]
     TooManyAnswers,
+    /// With the sockets of its sender, the answers to one request would take more bytes than
+    /// [`ClusterLimits::max_fetched`](super::ClusterLimits::max_fetched). The sender counts as silent.
+    #[error(
+        "the sockets that other servers have reported to one request take more than {limit} bytes: fetch those of a room"
+    )]
+    TooManySockets {
+        /// The limit, in bytes.
+        limit: usize,
+    },
     /// So much has come that the server has not handled yet: see
     /// [`ClusterLimits::max_unhandled`](super::ClusterLimits::max_unhandled).
     #[error(

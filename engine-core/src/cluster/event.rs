@@ -380,6 +380,12 @@ impl SocketList {
         SocketList::default()
     }
 
+    /// Returns the number of bytes that the whole sockets take in a message. One above
+    /// [`ClusterLimits::max_message`](super::ClusterLimits::max_message) is ignored by the others.
+    pub fn size(&self) -> usize {
+        self.sockets.len()
+    }
+
     /// Adds a socket. `handshake` is a JSON object like that of [`BusSocket::handshake`], `rooms` are all its rooms with
     /// its id, and `data` is JSON; without data, an empty object is sent.
     pub fn push<'a>(

@@ -173,7 +173,8 @@ impl Cluster {
         let requests = &mut self.requests;
         let (request, accepted, event) = match content {
             Content::Fetched { request, sockets } => {
-                let accepted = requests.report((&request, Kind::Sockets), namespace, from, 0, &limits);
+                let bytes = sockets.len();
+                let accepted = requests.report_sockets(&request, namespace, from, bytes, &limits);
                 let event = Event::Sockets { request: RequestId(request.clone()), sockets };
                 (request, accepted, Some(event))
             }
@@ -197,6 +198,10 @@ impl Cluster {
         match accepted {
             Accepted::Ignored => Ok(()),
             Accepted::TooMany => Err(BusError::TooManyAnswers),
+            Accepted::TooLong => {
+                self.events.extend(self.requests.finish_if_over(&request));
+                Err(BusError::TooManySockets { limit: limits.max_fetched })
+            }
             Accepted::Yes => {
                 self.events.extend(event);
                 self.events.extend(self.requests.finish_if_over(&request));

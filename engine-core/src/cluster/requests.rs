@@ -47,6 +47,8 @@ pub(super) struct Request {
     nameless: Progress,
     /// The number of answers to one request so far.
     answers: usize,
+    /// The bytes of the sockets that were reported so far.
+    fetched: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,11 +67,19 @@ struct Progress {
     announced: usize,
     /// The number of clients that have acknowledged.
     acknowledged: usize,
+    /// Of the reports, those that exceeded a limit.
+    refused: usize,
 }
 
 impl Progress {
+    /// Returns whether nothing is to be expected any more of the nodes that have answered.
     fn is_complete(&self) -> bool {
         self.acknowledged >= self.announced
+    }
+
+    /// Returns whether everything that was answered is known.
+    fn is_whole(&self) -> bool {
+        self.is_complete() && self.refused == 0
     }
 }
 
@@ -140,12 +150,12 @@ impl Request {
             return Event::Counted { request: RequestId(id), servers };
         }
         // Of those that do not tell their names, one at least has left something out.
-        let unknown = self.unknown() + usize::from(!self.nameless.is_complete());
+        let unknown = self.unknown() + self.nameless.refused.max(usize::from(!self.nameless.is_complete()));
         let is_silent =
-            |node: &SmolStr| !self.nodes.get(node).is_some_and(|it| it.reports > 0 && it.is_complete());
+            |node: &SmolStr| !self.nodes.get(node).is_some_and(|it| it.reports > 0 && it.is_whole());
         let mut silent: Vec<_> = self.asked.iter().filter(|node| is_silent(node)).cloned().collect();
         let is_incomplete = |node: &&SmolStr| !self.asked.contains(*node) && !self.gone.contains(node);
-        let strangers = self.nodes.iter().filter(|(_, progress)| !progress.is_complete());
+        let strangers = self.nodes.iter().filter(|(_, progress)| !progress.is_whole());
         silent.extend(strangers.map(|(node, _)| node).filter(is_incomplete).cloned());
         silent.extend(self.gone);
         Event::Finished { request: RequestId(id), silent, unknown }
@@ -160,6 +170,8 @@ pub(super) enum Accepted {
     Ignored,
     /// There are more answers than allowed.
     TooMany,
+    /// It is the answer of a node, which is not expected any more, and takes more bytes than are left for it.
+    TooLong,
 }
 
 impl Requests {
@@ -192,6 +204,7 @@ impl Requests {
             nodes: BTreeMap::new(),
             nameless: Progress::default(),
             answers: 0,
+            fetched: 0,
         };
         self.by_id.insert(id, request);
     }
@@ -241,6 +254,28 @@ impl Requests {
         Accepted::Yes
     }
 
+    /// Notes the answer of a node whose sockets take some bytes.
+    pub(super) fn report_sockets(
+        &mut self,
+        id: &str,
+        namespace: &str,
+        node: Option<&SmolStr>,
+        bytes: usize,
+        limits: &ClusterLimits,
+    ) -> Accepted {
+        let accepted = self.report((id, Kind::Sockets), namespace, node, 0, limits);
+        let Some(request) = self.by_id.get_mut(id).filter(|_| accepted == Accepted::Yes) else {
+            return accepted;
+        };
+        let fetched = request.fetched.saturating_add(bytes);
+        if fetched > limits.max_fetched {
+            request.progress(node).refused += 1;
+            return Accepted::TooLong;
+        }
+        request.fetched = fetched;
+        Accepted::Yes
+    }
+
     /// Notes the acknowledgement of a client. It is accepted even if the number of clients of its node was lost.
     pub(super) fn acknowledge(
         &mut self,
@@ -273,7 +308,7 @@ impl Requests {
             let was_asked = request.asked.remove(node);
             let mut is_complete = request.has_reported(node);
             if let Some(progress) = request.nodes.get_mut(node) {
-                is_complete &= progress.is_complete();
+                is_complete &= progress.is_whole();
                 progress.announced = progress.acknowledged;
             }
             let is_concerned = was_asked || request.nodes.contains_key(node);

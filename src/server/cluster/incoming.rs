@@ -4,6 +4,7 @@ use super::asking::names;
 use super::{Link, LookupResult};
 use crate::error::EmitError;
 use crate::handler::Acknowledge;
+use crate::log::warn;
 use crate::observe::ClusterEvent;
 use crate::payload::sealed::{Encode, Head, Kind};
 use crate::payload::with_encoder;
@@ -146,6 +147,7 @@ impl Link {
     }
 
     fn report_sockets(&self, namespace: &str, target: Target, reply: &Reply) {
+        let limit = self.queue(|state, _| state.cluster.config().limits.max_message);
         let mut list = SocketList::new();
         if let Some(namespace) = self.namespace(namespace) {
             for (socket, rooms) in
@@ -155,6 +157,10 @@ impl Link {
                 let id = socket.id();
                 let rooms = std::iter::once(id.as_str()).chain(rooms.iter().map(SmolStr::as_str));
                 list.push(id.as_str(), &handshake, rooms, socket.shared_data_json().as_deref());
+                if list.size() > limit {
+                    // The other server counts this one as silent.
+                    return warn!(limit = %limit, "another server asks for more sockets than a message may have bytes for");
+                }
             }
         }
         self.act(|cluster, _| cluster.reply_sockets(reply, list));

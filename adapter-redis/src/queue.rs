@@ -133,8 +133,8 @@ struct Counted {
 }
 
 impl Count {
-    pub(crate) fn new(request: RequestId, servers: usize) -> Arc<Count> {
-        Arc::new(Count { request, state: Mutex::new(Counted { left: servers, sum: None }) })
+    pub(crate) fn new(request: RequestId) -> Arc<Count> {
+        Arc::new(Count { request, state: Mutex::new(Counted { left: 0, sum: None }) })
     }
 
     /// Expects answers of more servers.

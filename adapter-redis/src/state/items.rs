@@ -71,39 +71,33 @@ impl Shared {
     }
 
     pub(crate) fn count(&self, channel: &Channel, request: RequestId) {
-        let mut wakers = Vec::new();
-        let mut state = self.state.lock();
-        let order = state.next;
-        state.next += 1;
-        let (now, servers) = (Instant::now(), state.servers());
-        let count = Count::new(request, servers.len());
-        for id in servers {
-            let command = Command::Count(channel.clone(), count.clone());
-            if let Some(link) = state.link(id) {
-                link.queue.push_back(Item { order, since: now, command });
-                wakers.extend(link.waker.take());
-            }
-        }
-        drop(state);
-        wake(wakers);
+        let count = Count::new(request);
+        self.push_to_all(|| {
+            count.expect(1);
+            Command::Count(channel.clone(), count.clone())
+        });
     }
 
     pub(crate) fn flush(&self) -> Flush {
         let flush = Flush::new();
+        self.push_to_all(|| Command::Flush(flush.part()));
+        flush
+    }
+
+    /// Puts an item into the queue of each server. It has no size.
+    fn push_to_all(&self, mut command: impl FnMut() -> Command) {
         let mut wakers = Vec::new();
         let mut state = self.state.lock();
-        let (order, now) = (state.next, Instant::now());
+        let (order, since) = (state.next, Instant::now());
         state.next += 1;
         for id in state.servers() {
             if let Some(link) = state.link(id) {
-                let command = Command::Flush(flush.part());
-                link.queue.push_back(Item { order, since: now, command });
+                link.queue.push_back(Item { order, since, command: command() });
                 wakers.extend(link.waker.take());
             }
         }
         drop(state);
         wake(wakers);
-        flush
     }
 
     /// Takes what is to be sent next, of limited number and size.

@@ -9,7 +9,7 @@ use crate::runtime::{Runtime, Sleep};
 use crate::state::{LinkId, Shared};
 use crate::subscriber::Subscriber;
 use crate::topology;
-use sockeye_core::cluster::{ChannelKind, Node};
+use sockeye_core::cluster::Node;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Weak};
@@ -203,14 +203,11 @@ impl Session {
 
     fn work(&mut self, cx: &mut Context<'_>, worker: &Worker, node: &dyn Node) -> Result<(), Failure> {
         let shared = (&*worker.shared, worker.id);
-        let (changes, has_more) = worker.shared.take_changes(worker.id);
+        let changed = self.subscriber.poll_changes(cx, shared, &self.to)?;
         // In a Redis Cluster, channels came from another server.
-        self.is_up &= !has_more;
-        if !changes.is_empty() {
-            if changes.iter().any(|(channel, _)| channel.kind == ChannelKind::Stream) {
-                self.read_streams(worker);
-            }
-            self.subscriber.change(changes);
+        self.is_up &= !changed.has_more;
+        if changed.has_streams {
+            self.read_streams(worker);
         }
         self.subscriber.poll(cx, shared, &self.to, node)?;
         self.poll_reader(cx, worker, node)?;

@@ -133,7 +133,7 @@ impl Reader {
             if self.is_ready() && !self.is_asked {
                 self.ask();
             }
-            self.wire.poll_write(cx, to)?;
+            let _ = self.wire.poll_write(cx, to)?;
             entries += self.handle_input(shared, to, node)?;
             self.keep_positions(shared);
             if self.is_ready() && !self.is_asked {

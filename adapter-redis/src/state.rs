@@ -9,7 +9,8 @@ use crate::endpoint::Place;
 use crate::queue::Queue;
 use crate::slots::Slots;
 use parking_lot::Mutex;
-use sockeye_core::cluster::Channel;
+use sockeye_core::cluster::{Channel, ChannelKind};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicUsize;
 use std::task::{Context, Poll, Waker};
@@ -46,7 +47,7 @@ struct State {
     next: u64,
     /// The servers of the Redis Cluster have to be asked for again.
     asked: bool,
-    /// Channels that a server has taken away, because their slot has moved.
+    /// Channels that are watched, and that a server has taken away, because their slot has moved.
     lost: BTreeSet<Channel>,
     next_link: LinkId,
     /// What was reported last: `None` for a connection, or the cause of its end.
@@ -56,8 +57,8 @@ struct State {
 #[derive(Debug, Default)]
 struct Link {
     queue: Queue,
-    /// Channels to subscribe to, or no longer, on the connection that there is. A new one begins with all of them.
-    changed: Vec<Channel>,
+    /// Channels to subscribe to (`true`), or no longer, on the connection that there is. A new one begins with all of them.
+    changed: BTreeMap<Channel, bool>,
     /// There is a connection that takes the changes.
     has_subscriber: bool,
     waker: Option<Waker>,
@@ -122,10 +123,18 @@ impl Shared {
 }
 
 impl Link {
-    /// Notes that a channel was added or removed.
-    fn change(&mut self, channel: Channel) {
-        if self.has_subscriber {
-            self.changed.push(channel);
+    /// Notes that a channel was added or removed. Both before the connection has learned of it are no change, so that not more
+    /// is noted than there are channels, or were on the connection. Of a stream they are one: it is read from its end again.
+    fn change(&mut self, channel: Channel, on: bool) {
+        if !self.has_subscriber {
+            return;
+        }
+        match self.changed.entry(channel) {
+            Entry::Occupied(entry) if *entry.get() != on && entry.key().kind != ChannelKind::Stream => {
+                entry.remove();
+            }
+            Entry::Occupied(mut entry) => *entry.get_mut() = on,
+            Entry::Vacant(entry) => _ = entry.insert(on),
         }
     }
 }

@@ -35,6 +35,15 @@ pub(crate) struct Subscriber {
     unanswered: usize,
 }
 
+/// What the channels of a link were changed by.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Changed {
+    /// Streams are to be read, or no longer.
+    pub(crate) has_streams: bool,
+    /// Channels have come from another link.
+    pub(crate) has_more: bool,
+}
+
 impl Subscriber {
     /// Connects, logs in and subscribes to channels. The answers are not awaited here.
     pub(crate) async fn open(
@@ -61,7 +70,7 @@ impl Subscriber {
 
     /// Subscribes to channels, or no longer. Channels of one kind share a command, except that in a Redis Cluster only
     /// those of one slot may.
-    pub(crate) fn change(&mut self, changes: Vec<(Channel, bool)>) {
+    fn change(&mut self, changes: Vec<(Channel, bool)>) {
         let mut names: Vec<(&'static str, Channel)> = Vec::new();
         for (channel, on) in changes {
             let changed =
@@ -105,7 +114,27 @@ impl Subscriber {
         self.unconfirmed == 0 && self.unanswered == 0
     }
 
-    /// Writes commands, and passes messages to the node.
+    /// Writes commands, and those of further changes once nothing is left of the earlier ones: until then, a room that comes and goes
+    /// is no change.
+    pub(crate) fn poll_changes(
+        &mut self,
+        cx: &mut Context<'_>,
+        (shared, id): (&Shared, LinkId),
+        to: &Endpoint,
+    ) -> Result<Changed, Failure> {
+        if self.wire.poll_write(cx, to)?.is_pending() {
+            return Ok(Changed::default());
+        }
+        let (changes, has_more) = shared.take_changes(id);
+        let has_streams = changes.iter().any(|(channel, _)| channel.kind == ChannelKind::Stream);
+        if !changes.is_empty() {
+            self.change(changes);
+            let _ = self.wire.poll_write(cx, to)?;
+        }
+        Ok(Changed { has_streams, has_more })
+    }
+
+    /// Passes messages to the node.
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -113,7 +142,6 @@ impl Subscriber {
         to: &Endpoint,
         node: &dyn Node,
     ) -> Result<(), Failure> {
-        self.wire.poll_write(cx, to)?;
         let mut messages = 0;
         loop {
             messages += self.handle_input((shared, id), to, node)?;
@@ -225,7 +253,9 @@ mod tests {
     use crate::builder::Servers;
     use crate::reader::tests::Counts;
     use crate::state::FIRST;
+    use std::pin::Pin;
     use std::task::Waker;
+    use tokio::io::AsyncRead;
 
     fn wire(input: &str) -> Wire {
         let input: &[u8] = input.to_owned().leak().as_bytes();
@@ -234,8 +264,12 @@ mod tests {
 
     /// Returns a subscriber that gets this, and then the end of the connection.
     fn subscriber(input: &str) -> Subscriber {
+        subscriber_over(wire(input))
+    }
+
+    fn subscriber_over(wire: Wire) -> Subscriber {
         Subscriber {
-            wire: wire(input),
+            wire,
             frames: Frames::new(100),
             channels: BTreeSet::new(),
             unconfirmed: 0,
@@ -294,5 +328,41 @@ mod tests {
         let _ = subscriber.poll(&mut cx, (&shared, FIRST), &to, &counts);
         assert!(shared.take_asked() && subscriber.is_ready());
         assert!(subscriber.channels.iter().eq([&channels[1]]));
+    }
+
+    #[test]
+    fn rooms_that_come_and_go_while_redis_does_not_read_are_not_told_to_it() {
+        let to = Endpoint::parse("redis://127.0.0.1").unwrap();
+        let shared = Shared::new(Servers::Single(to.clone()), Config::default());
+        let (stream, mut redis) = tokio::io::duplex(64);
+        let mut subscriber = subscriber_over(Wire::new(Box::new(stream)));
+        let mut cx = Context::from_waker(Waker::noop());
+        shared.begin(FIRST);
+        let channel = |name: String| Channel { kind: ChannelKind::Plain, name: name.into() };
+        for number in 0..10 {
+            shared.watch(&channel(format!("early-{number}")), true);
+        }
+        for number in 0..1000 {
+            subscriber.poll_changes(&mut cx, (&shared, FIRST), &to).unwrap();
+            for on in [true, false] {
+                shared.watch(&channel(format!("short-{number}")), on);
+            }
+            shared.watch(&channel("early-3".into()), number % 2 == 0);
+        }
+        shared.watch(&channel("late".into()), true);
+        let mut seen = Vec::new();
+        for _ in 0..20 {
+            subscriber.poll_changes(&mut cx, (&shared, FIRST), &to).unwrap();
+            let mut part = [0; 64];
+            let mut part = tokio::io::ReadBuf::new(&mut part);
+            let _ = Pin::new(&mut redis).poll_read(&mut cx, &mut part).map(Result::unwrap);
+            seen.extend_from_slice(part.filled());
+        }
+        let seen = String::from_utf8(seen).unwrap();
+        let commands: Vec<_> = seen.split('*').filter(|command| !command.is_empty()).collect();
+        let [early, late, gone] = commands[..] else { panic!("{commands:?}") };
+        assert!(early.starts_with("11\r\n$9\r\nSUBSCRIBE\r\n$7\r\nearly-0\r\n"), "{early}");
+        assert_eq!(late, "2\r\n$9\r\nSUBSCRIBE\r\n$4\r\nlate\r\n");
+        assert_eq!(gone, "2\r\n$11\r\nUNSUBSCRIBE\r\n$7\r\nearly-3\r\n");
     }
 }

@@ -60,11 +60,11 @@ impl Wire {
         self.input = input.unwrap_or_else(|input| BytesMut::from(&*input));
     }
 
-    /// Writes what can be written of the output.
-    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, to: &Endpoint) -> Result<(), Failure> {
+    /// Writes what can be written of the output. Ready if nothing is left.
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, to: &Endpoint) -> Result<Poll<()>, Failure> {
         while let Some(rest) = self.output.get(self.written..).filter(|rest| !rest.is_empty()) {
             match Pin::new(&mut self.stream).poll_write(cx, rest) {
-                Poll::Pending => return Ok(()),
+                Poll::Pending => return Ok(Poll::Pending),
                 Poll::Ready(Ok(0)) => return Err(Failure::closed(to)),
                 Poll::Ready(Ok(written)) => self.written += written,
                 Poll::Ready(Err(error)) => return Err(Failure::lost(to, &error)),
@@ -77,7 +77,7 @@ impl Wire {
         // TLS keeps what does not fit into the socket.
         match Pin::new(&mut self.stream).poll_flush(cx) {
             Poll::Ready(Err(error)) => Err(Failure::lost(to, &error)),
-            _ => Ok(()),
+            flushed => Ok(flushed.map(drop)),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The channels that are watched.
 
-use super::{LinkId, Shared, State, wake};
+use super::{Link, LinkId, Shared, State, wake};
 use sockeye_core::cluster::{Channel, ChannelKind};
 
 impl Shared {
@@ -14,9 +14,13 @@ impl Shared {
         if channel.kind == ChannelKind::Stream {
             state.positions.remove(channel.name.as_str());
         }
+        if !on && state.lost.remove(channel) {
+            // No connection has it.
+            return;
+        }
         let to = state.slots.link(channel);
         let waker = state.link(to).and_then(|link| {
-            link.change(channel.clone());
+            link.change(channel.clone(), on);
             link.waker.take()
         });
         drop(state);
@@ -38,12 +42,11 @@ impl Shared {
 
     /// Takes the channels that have changed, each with whether it is to be subscribed to.
     ///
-    /// Also returns whether some of them were another link's before.
+    /// Also returns whether some channels were another link's before, also if they are no longer watched.
     pub(crate) fn take_changes(&self, id: LinkId) -> (Vec<(Channel, bool)>, bool) {
         let mut state = self.state.lock();
-        let Some(link) = state.links.get_mut(&id).filter(|link| !link.changed.is_empty()) else {
-            return (Vec::new(), false);
-        };
+        let is_changed = |link: &&mut Link| link.has_more || !link.changed.is_empty();
+        let Some(link) = state.links.get_mut(&id).filter(is_changed) else { return (Vec::new(), false) };
         let changed = std::mem::take(&mut link.changed);
         let has_more = std::mem::take(&mut link.has_more);
         let State { watched, slots, .. } = &*state;
@@ -51,7 +54,7 @@ impl Shared {
             let on = watched.contains(&channel) && slots.link(&channel) == id;
             (channel, on)
         };
-        (changed.into_iter().map(wanted).collect(), has_more)
+        (changed.into_keys().map(wanted).collect(), has_more)
     }
 
     /// Returns whether a channel is watched by a link.
@@ -62,7 +65,13 @@ impl Shared {
 
     /// Handles a channel that its server has taken away: its slot has moved.
     pub(crate) fn handle_moved(&self, channel: Channel) {
-        self.state.lock().lost.insert(channel);
+        {
+            let mut state = self.state.lock();
+            // It may be no longer watched since the caller has asked.
+            if state.watched.contains(&channel) {
+                state.lost.insert(channel);
+            }
+        }
         self.ask_servers();
     }
 
@@ -98,30 +107,75 @@ mod tests {
     use crate::builder::{Config, Servers};
     use crate::endpoint::Endpoint;
 
+    fn shared() -> Shared {
+        let to = Endpoint::parse("redis://127.0.0.1").unwrap();
+        let shared = Shared::new(Servers::Single(to), Config::default());
+        shared.begin(FIRST);
+        shared
+    }
+
+    fn channel(kind: ChannelKind, number: u32) -> Channel {
+        Channel { kind, name: number.to_string().into() }
+    }
+
     #[test]
     fn changes_are_kept_only_for_a_connection_that_takes_them() {
         let to = Endpoint::parse("redis://127.0.0.1").unwrap();
         let shared = Shared::new(Servers::Single(to), Config::default());
-        let channel = |number: u32| Channel { kind: ChannelKind::Sharded, name: number.to_string().into() };
-        let toggle = |numbers: std::ops::Range<u32>| {
-            for number in numbers {
-                shared.watch(&channel(number), true);
-                shared.watch(&channel(number), false);
-            }
-        };
-        let kept = || shared.state.lock().link(FIRST).unwrap().changed.len();
-        toggle(0..1000);
-        shared.watch(&channel(7), true);
+        let [a, b, c] = [7, 8, 9].map(|number| channel(ChannelKind::Sharded, number));
+        let kept = || shared.state.lock().links[&FIRST].changed.len();
+        shared.watch(&a, true);
         assert_eq!(kept(), 0, "before the first connection");
-        assert_eq!(shared.begin(FIRST), [channel(7)]);
-        shared.watch(&channel(7), false);
-        shared.watch(&channel(8), true);
-        let changes = vec![(channel(7), false), (channel(8), true)];
-        assert_eq!(shared.take_changes(FIRST), (changes, false));
-        shared.watch(&channel(9), true);
+        assert_eq!(shared.begin(FIRST), std::slice::from_ref(&a));
+        shared.watch(&a, false);
+        shared.watch(&b, true);
+        assert_eq!(shared.take_changes(FIRST), (vec![(a, false), (b.clone(), true)], false));
+        shared.watch(&c, true);
         shared.set_down(FIRST, "gone");
-        toggle(10..1000);
+        shared.watch(&c, false);
         assert_eq!(kept(), 0, "during an outage");
-        assert_eq!(shared.begin(FIRST), [channel(8), channel(9)]);
+        assert_eq!(shared.begin(FIRST), [b]);
+    }
+
+    #[test]
+    fn a_room_that_comes_and_goes_before_the_connection_learns_of_it_is_no_change() {
+        let shared = shared();
+        for kind in [ChannelKind::Plain, ChannelKind::Pattern, ChannelKind::Sharded] {
+            let kept = channel(kind, 7);
+            shared.watch(&kept, true);
+            shared.take_changes(FIRST);
+            for number in 0..1000 {
+                [true, false].iter().for_each(|&on| shared.watch(&channel(kind, number), on));
+                [false, true].iter().for_each(|&on| shared.watch(&kept, on));
+            }
+            let state = shared.state.lock();
+            assert_eq!(state.links[&FIRST].changed.len(), 0);
+            drop(state);
+            shared.watch(&kept, false);
+            assert_eq!(shared.take_changes(FIRST), (vec![(kept, false)], false));
+        }
+        // It is read from its end again.
+        let stream = channel(ChannelKind::Stream, 7);
+        [true, false, true, false, true].iter().for_each(|&on| shared.watch(&stream, on));
+        assert_eq!(shared.take_changes(FIRST), (vec![(stream, true)], false));
+    }
+
+    #[test]
+    fn a_channel_that_was_taken_away_is_subscribed_to_again_if_it_is_watched_again() {
+        let (shared, channel) = (shared(), channel(ChannelKind::Sharded, 7));
+        shared.watch(&channel, true);
+        shared.take_changes(FIRST);
+        shared.handle_moved(channel.clone());
+        shared.watch(&channel, false);
+        assert_eq!(shared.take_changes(FIRST), (vec![], false), "no connection has it");
+        for _ in 0..2 {
+            shared.watch(&channel, true);
+            shared.watch(&channel, false);
+        }
+        shared.watch(&channel, true);
+        assert_eq!(shared.take_changes(FIRST), (vec![(channel.clone(), true)], false));
+        shared.watch(&channel, false);
+        shared.handle_moved(channel);
+        assert!(shared.state.lock().lost.is_empty(), "nobody wants it");
     }
 }

@@ -5,6 +5,7 @@ use crate::endpoint::Place;
 use crate::queue::{Command, Count, Item};
 use crate::topology::Server;
 use sockeye_core::cluster::{BusStatus, Channel, Node};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A link to be started, with its server.
@@ -22,7 +23,7 @@ impl Shared {
     pub(crate) fn set_down(&self, id: LinkId, cause: &str) -> Option<BusStatus> {
         let mut state = self.state.lock();
         let link = state.link(id)?;
-        (link.up, link.has_subscriber, link.changed) = (false, false, Vec::new());
+        (link.up, link.has_subscriber, link.changed) = (false, false, BTreeMap::new());
         let news = Some(Some(cause.to_owned()));
         if !state.is_needed(id) || state.reported == news {
             return None;
@@ -164,14 +165,50 @@ impl State {
             if now == before && !lost.contains(&channel) {
                 continue;
             }
-            if let Some(link) = self.links.get_mut(&before).filter(|_| now != before) {
-                link.change(channel.clone());
+            // A server that has taken it away has it no longer.
+            if let Some(link) = self.links.get_mut(&before).filter(|_| !lost.contains(&channel)) {
+                link.change(channel.clone(), false);
             }
             if let Some(link) = self.links.get_mut(&now) {
-                link.change(channel);
+                link.change(channel, true);
                 link.has_more = link.has_subscriber;
                 link.up = false;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::builder::{Config, Servers};
+    use crate::endpoint::Endpoint;
+    use crate::reader::tests::Counts;
+    use crate::slots::SLOTS;
+    use sockeye_core::cluster::ChannelKind;
+
+    #[test]
+    fn a_channel_whose_slot_moves_away_and_back_is_subscribed_to_again() {
+        let to = Endpoint::parse("redis://127.0.0.1").unwrap();
+        let shared = Shared::new(Servers::Single(to), Config::default());
+        let place = |port| Place::Tcp("redis".into(), port);
+        let owned_by = |owner: u16| {
+            let slots = |port| if port == owner { vec![(0, SLOTS - 1)] } else { Vec::new() };
+            let servers = [1, 2].map(|port| Server { place: place(port), slots: slots(port) });
+            shared.set_servers(&servers, &Counts::default()).0
+        };
+        let [(first, _), (second, _)] = owned_by(1)[..] else { panic!("two servers are new") };
+        for id in [first, second] {
+            assert_eq!(shared.begin(id), []);
+        }
+        let channel = Channel { kind: ChannelKind::Sharded, name: "c".into() };
+        shared.watch(&channel, true);
+        assert_eq!(shared.take_changes(first), (vec![(channel.clone(), true)], false));
+        shared.handle_moved(channel.clone());
+        assert_eq!((owned_by(2), owned_by(1)), (vec![], vec![]));
+        assert_eq!(shared.take_changes(second), (vec![], true));
+        assert_eq!(shared.take_changes(first), (vec![(channel, true)], true));
     }
 }

@@ -92,7 +92,7 @@ impl Broadcast {
 
     /// Adds the sockets in this room, or in each of several. Without any room, all sockets of the namespace are recipients.
     pub fn to(mut self, rooms: impl RoomNames) -> Broadcast {
-        rooms.each_name(|room| self.target.rooms.insert(room));
+        rooms.add_to(&mut self.target.rooms);
         self
     }
 
@@ -103,7 +103,7 @@ impl Broadcast {
 
     /// Excludes the sockets in this room, or in each of several.
     pub fn except(mut self, rooms: impl RoomNames) -> Broadcast {
-        rooms.each_name(|room| self.target.except.insert(room));
+        rooms.add_to(&mut self.target.except);
         self
     }
 

@@ -21,12 +21,19 @@ use std::sync::Arc;
 pub trait RoomNames {
     /// Calls `f` with each name.
     fn each_name(&self, f: impl FnMut(&str));
+
+    /// Adds the names to a set.
+    #[doc(hidden)]
+    fn add_to(&self, rooms: &mut Rooms) {
+        let mut rooms = rooms.inserter();
+        self.each_name(|name| rooms.insert(name));
+    }
 }
 
 /// Collects names, each once. Called without a lock, because an implementation may be the application's.
 pub(super) fn collect(names: impl RoomNames) -> Rooms {
     let mut rooms = Rooms::default();
-    names.each_name(|name| rooms.insert(name));
+    names.add_to(&mut rooms);
     rooms
 }
 
@@ -34,17 +41,35 @@ impl RoomNames for str {
     fn each_name(&self, mut f: impl FnMut(&str)) {
         f(self);
     }
+
+    fn add_to(&self, rooms: &mut Rooms) {
+        rooms.insert(self);
+    }
 }
 
 impl<T: RoomNames + ?Sized> RoomNames for &T {
     fn each_name(&self, f: impl FnMut(&str)) {
         (**self).each_name(f);
     }
+
+    fn add_to(&self, rooms: &mut Rooms) {
+        (**self).add_to(rooms);
+    }
 }
 
 impl RoomNames for Rooms {
     fn each_name(&self, f: impl FnMut(&str)) {
         self.iter().for_each(f);
+    }
+
+    fn add_to(&self, rooms: &mut Rooms) {
+        match rooms.is_empty() {
+            true => self.clone_into(rooms),
+            false => {
+                let mut rooms = rooms.inserter();
+                self.each_name(|name| rooms.insert(name));
+            }
+        }
     }
 }
 
@@ -53,6 +78,10 @@ macro_rules! one_name {
         impl RoomNames for $type {
             fn each_name(&self, mut f: impl FnMut(&str)) {
                 f(self.as_ref());
+            }
+
+            fn add_to(&self, rooms: &mut Rooms) {
+                rooms.insert(self.as_ref());
             }
         }
     )*};

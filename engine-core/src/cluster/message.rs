@@ -150,9 +150,10 @@ impl<'a> Fields<'a> {
             return Err(BusError::Field("rooms"));
         }
         let mut rooms = Rooms::default();
+        let mut inserter = rooms.inserter();
         for (at, room) in list.elements().enumerate() {
             check_rooms(at, limits)?;
-            rooms.insert(&name(room, "rooms")?);
+            inserter.insert(&name(room, "rooms")?);
         }
         Ok(rooms)
     }
@@ -261,11 +262,13 @@ impl<'a> Opts<'a> {
 
     pub(super) fn target(&self) -> Result<Target, BusError> {
         let mut target = Target::default();
+        let mut rooms = target.rooms.inserter();
         for room in &self.rooms {
-            target.rooms.insert(&name(*room, "rooms")?);
+            rooms.insert(&name(*room, "rooms")?);
         }
+        let mut except = target.except.inserter();
         for room in &self.except {
-            target.except.insert(&name(*room, "except")?);
+            except.insert(&name(*room, "except")?);
         }
         Ok(target)
     }

@@ -35,4 +35,4 @@ pub use parser::{Attachments, Complete, Decoded, Encoded, Encoder, Parser, error
 #[cfg(feature = "cluster")]
 pub(crate) use parser::{msgpack, text};
 pub use server::{Joining, ProtocolError, Received};
-pub use target::{Flags, Rooms, Target};
+pub use target::{Flags, RoomInserter, Rooms, Target};

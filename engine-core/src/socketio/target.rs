@@ -1,5 +1,6 @@
 //! The addressees of a broadcast and the flags for sending it, as plain data.
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::time::Duration;
 use smallvec::SmallVec;
@@ -31,11 +32,26 @@ pub struct Target {
 pub struct Rooms(SmallVec<[SmolStr; 1]>);
 
 impl Rooms {
-    /// Adds a room, unless the set contains it.
+    /// Adds a room, unless the set contains it. It is compared with all others: for many rooms, use
+    /// [`inserter`](Rooms::inserter).
     pub fn insert(&mut self, room: &str) {
         if !self.0.iter().any(|known| known == room) {
             self.0.push(room.into());
         }
+    }
+
+    /// Begins to add several rooms, which may be very many: of `n` rooms, each is compared with `log n` others.
+    ///
+    /// ```
+    /// use sockeye_core::socketio::Rooms;
+    ///
+    /// let mut rooms = Rooms::default();
+    /// let mut inserter = rooms.inserter();
+    /// (0..1000).for_each(|number| inserter.insert(&format!("room {}", number % 100)));
+    /// assert_eq!(rooms.len(), 100);
+    /// ```
+    pub fn inserter(&mut self) -> RoomInserter<'_> {
+        RoomInserter { rooms: self, known: BTreeSet::new() }
     }
 
     /// Returns the number of rooms.
@@ -71,6 +87,39 @@ impl Rooms {
 impl From<Vec<SmolStr>> for Rooms {
     fn from(names: Vec<SmolStr>) -> Rooms {
         Rooms(names.into_iter().collect())
+    }
+}
+
+/// The number of rooms up to which a new one is compared with all others: there, a tree takes as long.
+const FEW: usize = 128;
+
+/// Adds rooms to a set: see [`Rooms::inserter`].
+#[derive(Debug)]
+pub struct RoomInserter<'a> {
+    rooms: &'a mut Rooms,
+    /// The rooms of the set, if they are many.
+    known: BTreeSet<SmolStr>,
+}
+
+impl RoomInserter<'_> {
+    /// Adds a room, unless the set contains it.
+    pub fn insert(&mut self, room: &str) {
+        match self.rooms.len() < FEW {
+            true => self.rooms.insert(room),
+            false => self.insert_among_many(room),
+        }
+    }
+
+    #[cold]
+    fn insert_among_many(&mut self, room: &str) {
+        if self.known.is_empty() {
+            self.known.extend(self.rooms.0.iter().cloned());
+        }
+        if !self.known.contains(room) {
+            let room = SmolStr::from(room);
+            self.known.insert(room.clone());
+            self.rooms.0.push(room);
+        }
     }
 }
 
@@ -115,5 +164,19 @@ mod tests {
         ["a", "b", "a"].into_iter().for_each(|room| rooms.insert(room));
         assert!(rooms.iter().eq(["a", "b"]));
         assert_eq!(rooms.len(), 2);
+    }
+
+    #[test]
+    fn many_rooms_are_kept_once_and_in_their_order() {
+        let name = |number: usize| alloc::format!("room {number}");
+        for before in [0, FEW - 1, FEW, 3 * FEW] {
+            let mut rooms = Rooms::default();
+            (0..before).for_each(|number| rooms.insert(&name(number)));
+            let mut inserter = rooms.inserter();
+            (0..5 * FEW).for_each(|number| inserter.insert(&name(number / 2)));
+            (0..4 * FEW).for_each(|number| inserter.insert(&name(number)));
+            assert_eq!((inserter.known.len(), rooms.len()), (4 * FEW, 4 * FEW));
+            assert!(rooms.iter().eq((0..4 * FEW).map(name)));
+        }
     }
 }

@@ -194,7 +194,7 @@ impl ClusterEmitter {
 impl ClusterBroadcast {
     /// Adds the sockets in this room, or in each of several. Without any room, all sockets of the namespace are recipients.
     pub fn to(mut self, rooms: impl RoomNames) -> ClusterBroadcast {
-        rooms.each_name(|room| self.target.rooms.insert(room));
+        rooms.add_to(&mut self.target.rooms);
         self
     }
 
@@ -205,7 +205,7 @@ impl ClusterBroadcast {
 
     /// Excludes the sockets in this room, or in each of several.
     pub fn except(mut self, rooms: impl RoomNames) -> ClusterBroadcast {
-        rooms.each_name(|room| self.target.except.insert(room));
+        rooms.add_to(&mut self.target.except);
         self
     }
 

@@ -114,6 +114,27 @@ fn messages_stay_droppable_as_long_as_the_connection_has_a_long_queue() {
 }
 
 #[test]
+fn a_pong_follows_what_waits_except_what_may_be_dropped() {
+    for policy in [WhenFull::Close, WhenFull::DropNewest, WhenFull::DropOldest] {
+        let mut session = open(policy, Transport::WebSocket);
+        (0..7).for_each(|n| send(&mut session, n, true).unwrap());
+        session.push_pong(b"p");
+        let mut out = Outbound::new();
+        session.take_frames(&mut out);
+        let mut bytes = out.chunks().flatten().copied().collect::<Vec<_>>();
+        assert!(bytes.ends_with(b"\x8a\x01p"), "a peer that reads slowly is not taken for dead");
+        bytes.truncate(bytes.len() - 3);
+        let before = numbers(&from_frames(&mut Decoder::new(Role::Client, usize::MAX), &mut bytes));
+        session.set_in_flight(0);
+        let after = numbers(&drain(&mut session));
+        match policy {
+            WhenFull::Close => assert_eq!((&before[..], &after[..]), (&[0, 1, 2, 3, 4, 5, 6][..], &[][..])),
+            _ => assert_eq!((&before[..], &after[..]), (&[0, 1, 2, 3, 4][..], &[5, 6][..])),
+        }
+    }
+}
+
+#[test]
 fn the_newest_message_is_refused_and_the_others_arrive() {
     for transport in TRANSPORTS {
         let mut session = open(WhenFull::DropNewest, transport);

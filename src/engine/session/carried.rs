@@ -81,7 +81,7 @@ impl<A: Application> Session<A> {
     }
 
     /// Answers a ping, and does the same as [`transmit`](Session::transmit). The pong follows what waits, even what is held
-    /// back: a client knows by it what is still on its way.
+    /// back, except what may be dropped: a client knows by it what is still on its way.
     pub(in crate::engine) fn transmit_pong(&self, out: &mut Outbound, data: &[u8]) {
         let mut inner = self.0.inner.lock();
         pool::lend(inner.engine.queue_mut());

@@ -102,6 +102,10 @@ impl Default for StatefulReconnect {
 }
 
 /// The policy for messages to a peer that reads too slowly: those that do not fit into its send buffer.
+///
+/// With a policy that drops, messages that may be dropped wait behind the queue once that has 128 KiB, or half of the send
+/// buffer, and pings and pongs do not wait for them. A client of this crate that then leaves a namespace and at once joins it
+/// again may take those that were sent before for messages to its new socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WhenFull {

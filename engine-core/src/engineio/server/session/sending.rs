@@ -138,6 +138,9 @@ impl Session {
     }
 
     /// Queues the answer to a ping of the WebSocket connection, which is no packet. Does nothing on polling.
+    ///
+    /// It follows everything that waits, except messages that may be dropped: behind those, a peer that reads slowly would
+    /// miss it for as long as they are more than it reads, and take the connection for dead.
     pub fn push_pong(&mut self, data: &[u8]) {
         if let State::Streaming(streaming) = &mut self.state {
             streaming.queue.write_with(|out| websocket::write_frame(out, Opcode::Pong, data, None));

@@ -221,9 +221,9 @@ impl Subscriber {
             return false;
         }
         let channel = Channel { kind: ChannelKind::Sharded, name: name.into() };
-        let has_moved = shared.is_wanted(id, &channel) && self.channels.remove(&channel);
+        let has_moved = self.channels.remove(&channel);
         if has_moved {
-            shared.handle_moved(channel);
+            shared.handle_moved(id, channel);
         }
         has_moved
     }

@@ -57,20 +57,18 @@ impl Shared {
         (changed.into_keys().map(wanted).collect(), has_more)
     }
 
-    /// Returns whether a channel is watched by a link.
-    pub(crate) fn is_wanted(&self, id: LinkId, channel: &Channel) -> bool {
-        let state = self.state.lock();
-        state.watched.contains(channel) && state.slots.link(channel) == id
-    }
-
-    /// Handles a channel that its server has taken away: its slot has moved.
-    pub(crate) fn handle_moved(&self, channel: Channel) {
+    /// Handles a channel that its server has taken away from a link: its slot has moved.
+    pub(crate) fn handle_moved(&self, id: LinkId, channel: Channel) {
         {
-            let mut state = self.state.lock();
-            // It may be no longer watched since the caller has asked.
-            if state.watched.contains(&channel) {
-                state.lost.insert(channel);
+            let State { watched, links, slots, lost, .. } = &mut *self.state.lock();
+            // If it was to be taken away anyway, that is done: when it is watched again, it has to be subscribed to.
+            if let Some(link) = links.get_mut(&id) {
+                link.changed.remove(&channel);
             }
+            if !watched.contains(&channel) || slots.link(&channel) != id {
+                return;
+            }
+            lost.insert(channel);
         }
         self.ask_servers();
     }
@@ -165,7 +163,7 @@ mod tests {
         let (shared, channel) = (shared(), channel(ChannelKind::Sharded, 7));
         shared.watch(&channel, true);
         shared.take_changes(FIRST);
-        shared.handle_moved(channel.clone());
+        shared.handle_moved(FIRST, channel.clone());
         shared.watch(&channel, false);
         assert_eq!(shared.take_changes(FIRST), (vec![], false), "no connection has it");
         for _ in 0..2 {
@@ -174,8 +172,12 @@ mod tests {
         }
         shared.watch(&channel, true);
         assert_eq!(shared.take_changes(FIRST), (vec![(channel.clone(), true)], false));
+        // It is taken away while it is no longer wanted.
         shared.watch(&channel, false);
-        shared.handle_moved(channel);
-        assert!(shared.state.lock().lost.is_empty(), "nobody wants it");
+        shared.take_asked();
+        shared.handle_moved(FIRST, channel.clone());
+        assert!(shared.state.lock().lost.is_empty() && !shared.take_asked());
+        shared.watch(&channel, true);
+        assert_eq!(shared.take_changes(FIRST), (vec![(channel, true)], false));
     }
 }

@@ -206,8 +206,14 @@ mod tests {
         let channel = Channel { kind: ChannelKind::Sharded, name: "c".into() };
         shared.watch(&channel, true);
         assert_eq!(shared.take_changes(first), (vec![(channel.clone(), true)], false));
-        shared.handle_moved(channel.clone());
+        shared.handle_moved(first, channel.clone());
         assert_eq!((owned_by(2), owned_by(1)), (vec![], vec![]));
+        assert_eq!(shared.take_changes(second), (vec![], true));
+        assert_eq!(shared.take_changes(first), (vec![(channel.clone(), true)], true));
+        // The servers are known before the channel is taken away.
+        owned_by(2);
+        shared.handle_moved(first, channel.clone());
+        owned_by(1);
         assert_eq!(shared.take_changes(second), (vec![], true));
         assert_eq!(shared.take_changes(first), (vec![(channel, true)], true));
     }

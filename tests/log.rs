@@ -5,6 +5,9 @@
 mod simulation;
 #[path = "log/spans.rs"]
 mod spans;
+#[cfg(all(feature = "tls", any(feature = "tokio", feature = "smol")))]
+#[path = "log/tls.rs"]
+mod tls;
 
 use simulation::{Client, Sim};
 use smol::future::yield_now;
@@ -399,10 +402,15 @@ fn a_head_that_does_not_arrive_in_time_is_one_line() {
 
 #[test]
 fn a_head_that_cannot_be_read_is_one_line() {
-    expect_one_line(Level::DEBUG, "the head of a request cannot be read", "cause=malformed head", |sim| {
-        sim.dial().send(b"\x16\x03\x01\r\n\r\n");
-        sim.run();
-    });
+    for (bytes, cause) in [
+        (&b"hello\r\n\r\n"[..], "cause=malformed head"),
+        (b"\x16\x03\x01\x02\x00\x01", "cause=a tls handshake instead of http"),
+    ] {
+        expect_one_line(Level::DEBUG, "the head of a request cannot be read", cause, |sim| {
+            sim.dial().send(bytes);
+            sim.run();
+        });
+    }
 }
 
 #[test]

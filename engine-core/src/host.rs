@@ -122,8 +122,8 @@ pub trait Host: Clone + Send + Sync + 'static {
     /// Accepts a byte stream. Returns its protocol, for the caller to drive.
     fn accept(&self, now: Time, peer: Peer) -> Self::Connection;
 
-    /// Notes that a byte stream cannot be accepted, because it does not begin with the header of the
-    /// [PROXY protocol](crate::proxy_protocol). Default: does nothing.
+    /// Notes that a byte stream cannot be accepted: because its TLS handshake failed, if `peer` is secure, or because it does
+    /// not begin with the header of the [PROXY protocol](crate::proxy_protocol). Default: does nothing.
     fn handle_refused(&self, peer: Peer, error: &io::Error) {
         let _ = (peer, error);
     }

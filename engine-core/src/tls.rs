@@ -1,6 +1,7 @@
 //! TLS: the settings of a server that accepts `https` and `wss`, and of a client that connects by them. The runtimes do
 //! the encryption.
 
+use crate::host::{Host, Peer};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -135,6 +136,31 @@ impl ClientTls {
 impl From<Arc<rustls::ClientConfig>> for ClientTls {
     fn from(config: Arc<rustls::ClientConfig>) -> Self {
         ClientTls(config)
+    }
+}
+
+/// Returns the stream of a TLS handshake that succeeded, unless the server was closed meanwhile; tells the server of one that
+/// failed, or that is `None` because it took too long. For runtimes. The failed handshake has already sent its alert.
+pub fn accepted<H: Host, S>(server: &H, peer: Peer, handshake: Option<io::Result<S>>) -> Option<S> {
+    match handshake.unwrap_or_else(|| Err(io::Error::new(io::ErrorKind::TimedOut, "it took too long"))) {
+        // No task keeps the time of a closed server.
+        Ok(stream) => (!server.is_closed()).then_some(stream),
+        Err(error) => {
+            server.handle_refused(Peer { secure: true, ..peer }, &explain(error));
+            None
+        }
+    }
+}
+
+/// Returns the error of a handshake, in other words if the client does not speak TLS at all. Its kind stays.
+fn explain(error: io::Error) -> io::Error {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+    match cause {
+        // The first byte is that of no record.
+        Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)) => {
+            io::Error::new(error.kind(), "the client does not use tls: it connects by http or ws")
+        }
+        _ => error,
     }
 }
 

@@ -22,7 +22,7 @@ use sockeye_core::host::BACKLOG;
 use sockeye_core::host::{Host, Peer, Runtime, explain_listen};
 use sockeye_core::proxy_protocol;
 #[cfg(feature = "tls")]
-use sockeye_core::tls::Tls;
+use sockeye_core::tls::{self, Tls};
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
@@ -120,10 +120,7 @@ impl Smol {
                     let Some(peer) = proxied(&server, &stream, address).await else { return };
                     // The handshake is larger than what follows, and the task would keep its size.
                     let handshake = Box::pin(within(limit, acceptor.accept(stream)));
-                    let Some(Ok(stream)) = handshake.await else { return };
-                    if server.is_closed() {
-                        return;
-                    }
+                    let Some(stream) = tls::accepted(&server, peer, handshake.await) else { return };
                     let connection = server.accept(runtime.now(), Peer { secure: true, ..peer });
                     let _ = Drive::new(Encrypted(stream), connection, runtime).await;
                 })
@@ -173,13 +170,9 @@ impl Smol {
                 acceptor.accept(stream).await
             });
             Ok(async move {
-                // A failed handshake has already sent its alert; only this connection is affected.
-                let Some(Ok(stream)) = handshake.await else { return };
-                // No task keeps the time of a server that was closed during the handshake.
-                if server.is_closed() {
-                    return;
-                }
-                let connection = server.accept(runtime.now(), Peer { address, secure: true });
+                let peer = Peer { address, secure: true };
+                let Some(stream) = tls::accepted(&server, peer, handshake.await) else { return };
+                let connection = server.accept(runtime.now(), peer);
                 let _ = Drive::new(Encrypted(stream), connection, runtime).await;
             })
         })

@@ -6,7 +6,7 @@ use sockeye_core::drive::{self, Drive};
 use sockeye_core::host::{BACKLOG, Host, Peer, Runtime, explain_listen};
 use sockeye_core::proxy_protocol;
 #[cfg(feature = "tls")]
-use sockeye_core::tls::Tls;
+use sockeye_core::tls::{self, Tls};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -138,13 +138,8 @@ pub async fn serve_tls<H: Host, L: Listener>(server: H, listener: L, tls: Tls) -
     serve_each(server, listener, |server, runtime, stream, address| {
         let handshake = timeout(tls.timeout(), acceptor.accept(stream));
         async move {
-            // A failed handshake has already sent its alert; only this connection is affected.
-            let Ok(Ok(stream)) = handshake.await else { return };
-            // No task keeps the time of a server that was closed during the handshake.
-            if server.is_closed() {
-                return;
-            }
             let peer = Peer { address, secure: true };
+            let Some(stream) = tls::accepted(&server, peer, handshake.await.ok()) else { return };
             let connection = server.accept(runtime.now(), peer);
             let _ = Drive::new(Io(stream), connection, runtime).await;
         }
@@ -165,10 +160,8 @@ pub async fn serve_proxied_tls<H: Host, L: Listener>(server: H, listener: L, tls
         async move {
             let Some(peer) = proxied(&server, &mut stream, address).await else { return };
             // The handshake is larger than what follows, and the task would keep its size.
-            let Ok(Ok(stream)) = Box::pin(timeout(limit, acceptor.accept(stream))).await else { return };
-            if server.is_closed() {
-                return;
-            }
+            let handshake = Box::pin(timeout(limit, acceptor.accept(stream)));
+            let Some(stream) = tls::accepted(&server, peer, handshake.await.ok()) else { return };
             let connection = server.accept(runtime.now(), Peer { secure: true, ..peer });
             let _ = Drive::new(Io(stream), connection, runtime).await;
         }

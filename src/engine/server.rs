@@ -165,8 +165,9 @@ impl<A: Application> Host for Server<A> {
     }
 
     fn handle_refused(&self, peer: Peer, error: &io::Error) {
+        let what = if peer.secure { "a tls handshake failed" } else { "a connection of a proxy is refused" };
         let peer = log::peer(peer.address);
-        debug!(peer = %peer, cause = %error, "a connection of a proxy is refused");
+        debug!(peer = %peer, cause = %error, "{what}");
     }
 
     fn next_deadline(&self) -> Option<Time> {

@@ -42,6 +42,9 @@ pub enum Error {
     /// bare LF (RFC 9112, sections 2.2, 3 and 5.2).
     #[error("malformed head")]
     Syntax,
+    /// The client begins with a TLS handshake (RFC 8446, section 5.1), but this is no stream of TLS.
+    #[error("a tls handshake instead of http: the client connects by https or wss")]
+    Tls,
     /// The target is neither a path, nor an http(s) URL, nor the `*` of OPTIONS (RFC 9112,
     /// section 3.2).
     #[error("request target is neither a path nor an http url")]
@@ -103,6 +106,7 @@ impl Error {
             Error::Expectation => Status::EXPECTATION_FAILED,
             Error::BodyTooLarge => Status::CONTENT_TOO_LARGE,
             Error::Syntax
+            | Error::Tls
             | Error::Target
             | Error::Host
             | Error::ContentLength
@@ -200,6 +204,7 @@ mod tests {
     fn every_error_has_its_status() {
         let all = [
             (Error::Syntax, 400),
+            (Error::Tls, 400),
             (Error::Target, 400),
             (Error::Version, 505),
             (Error::HeadTooLarge, 431),

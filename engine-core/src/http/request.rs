@@ -134,7 +134,8 @@ pub fn parse_head<'h, 'b: 'h>(
         _ => "",
     };
     // The version is the third word.
-    let Some(len) = head::length(outcome, head, is_full, 2)? else { return Ok(None) };
+    let length = head::length(outcome, head, is_full, 2).map_err(|error| told_by(head, error));
+    let Some(len) = length? else { return Ok(None) };
 
     let request = Request::new(parsed.method.unwrap_or_default(), target, parsed.headers);
     let version = Version::of(parsed.version);
@@ -148,6 +149,16 @@ pub fn parse_head<'h, 'b: 'h>(
         body,
         expect_continue: meta.expects && body != Body::None && version == Version::Http11,
     }))
+}
+
+/// Returns the error of a head that cannot be read: what its first byte tells, or `error`.
+#[cold]
+fn told_by(head: &[u8], error: Error) -> Error {
+    match head {
+        // The type of a record with a handshake. No request begins with a control character.
+        [0x16, ..] => Error::Tls,
+        _ => error,
+    }
 }
 
 /// The headers that determine the body and whether the connection is kept open.

@@ -118,6 +118,14 @@ fn an_incomplete_head_waits() {
 }
 
 #[test]
+fn a_tls_handshake_is_told_from_garbage() {
+    refused(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", Error::Tls);
+    // An alert, and the handshake of SSL 2, are nothing that a client begins with today.
+    refused(b"\x15\x03\x01\x00\x02", Error::Syntax);
+    refused(b"\x80\x2e\x01", Error::Syntax);
+}
+
+#[test]
 fn garbage_is_refused_at_its_first_wrong_byte() {
     for (input, at) in [
         (&b"\x16\x03\x01\x02\x00\x01"[..], 0),

@@ -167,6 +167,10 @@ impl<'a, S> Context<'a, S> {
     note = "`Socket` is for the handlers of a server, `ClientSocket` for those of a client; both are taken by value"
 )]
 pub trait Extract<S = Socket>: Sized {
+    /// Whether this is made of the arguments of the event, as [`Data`] and [`TryData`] are. A handler with two such
+    /// parameters does not compile, because both would get the first argument. Default: false.
+    const IS_DATA: bool = false;
+
     /// Reads the parameter.
     ///
     /// # Errors
@@ -219,7 +223,8 @@ impl ExtractError {
     }
 }
 
-/// The arguments of the event: a tuple takes them in order, `()` takes none, and any other type takes the first.
+/// The arguments of the event: a tuple takes them in order, `()` takes none, and any other type takes the first. A handler
+/// takes them once: two arguments are one tuple, not two parameters.
 ///
 /// [`bytes::Bytes`] inside of the type takes an attachment; `Vec<u8>` takes a list of numbers only. A missing argument
 /// is `None` for an `Option`. If the arguments are of another type, the handler is not called: see [the module](self).
@@ -227,6 +232,8 @@ impl ExtractError {
 pub struct Data<T>(pub T);
 
 impl<S, T: DeserializeOwned> Extract<S> for Data<T> {
+    const IS_DATA: bool = true;
+
     // So that the value is not copied on its way to the handler's future: `benches/count ack16`.
     #[inline(always)]
     fn extract(context: &Context<'_, S>) -> Result<Self, ExtractError> {
@@ -240,6 +247,8 @@ impl<S, T: DeserializeOwned> Extract<S> for Data<T> {
 pub struct TryData<T>(pub Result<T, socketio::ArgsError>);
 
 impl<S, T: DeserializeOwned> Extract<S> for TryData<T> {
+    const IS_DATA: bool = true;
+
     fn extract(context: &Context<'_, S>) -> Result<Self, ExtractError> {
         let args = context.args()?;
         Ok(TryData(args.deserialize()))

@@ -25,6 +25,20 @@ pub trait Parameters<S>: Sized {
     ) -> Result<F::Output, ExtractError>;
 }
 
+/// Stops the compiler if more than one parameter is the data.
+const fn check(are_data: &[bool]) {
+    let (mut count, mut at) = (0, 0);
+    while at < are_data.len() {
+        count += are_data[at] as usize;
+        at += 1;
+    }
+    assert!(
+        count < 2,
+        "a handler has two parameters of the arguments of its event, which would both get the first one: take all of them \
+         as one tuple, `Data((a, b)): Data<(A, B)>`"
+    );
+}
+
 macro_rules! implement {
     ($($parameter:ident $variable:ident),*) => {
         impl<F, Output, $($parameter),*> NonBorrowingFn<($($parameter,)*)> for F
@@ -46,6 +60,7 @@ macro_rules! implement {
                 function: &F,
                 context: &Context<'_, S>,
             ) -> Result<F::Output, ExtractError> {
+                const { check(&[$($parameter::IS_DATA),*]) }
                 $(let $variable = $parameter::extract(context)?;)*
                 // The return value acknowledges the event, so no other handler does.
                 context.ack.set(None);

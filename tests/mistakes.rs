@@ -1,4 +1,4 @@
-//! The messages of the compiler about mistakes in handlers: `mistakes/cases.rs` has the mistakes.
+//! The messages of the compiler about mistakes in handlers, which are in the folder `mistakes`.
 
 use serde_json::Value;
 use std::env;
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const CASES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/mistakes/cases.rs");
+const DATA_TWICE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/mistakes/data_twice.rs");
 
 /// An error of the compiler: its whole text, and its line in the file.
 struct Message {
@@ -24,7 +25,7 @@ struct Case<'a> {
 #[test]
 fn the_compiler_names_what_is_wrong_with_a_handler() {
     let source = fs::read_to_string(CASES).expect("the file is part of the package");
-    let messages = compile();
+    let messages = compile(CASES, "metadata");
     let cases = cases(&source);
     assert!(cases.len() > 20, "the cases were not found");
     let mut failures = String::new();
@@ -43,13 +44,26 @@ fn the_compiler_names_what_is_wrong_with_a_handler() {
     assert!(failures.is_empty(), "{failures}");
 }
 
-/// Compiles the file. Returns the errors.
-fn compile() -> Vec<Message> {
+#[test]
+fn a_handler_that_takes_the_arguments_twice_does_not_compile() {
+    let messages = compile(DATA_TWICE, "obj");
+    let texts: Vec<_> = messages.iter().map(|message| message.text.as_str()).collect();
+    let all = texts.join("\n");
+    assert_eq!(texts.len(), 4, "{all}");
+    for text in texts {
+        assert!(text.contains("a handler has two parameters of the arguments of its event"), "{text}");
+    }
+    for handler in ["{say}", "data_twice.rs:14:", "data_twice.rs:15:", "data_twice.rs:17:"] {
+        assert!(all.contains(handler), "{handler} is missing: {all}");
+    }
+}
+
+/// Compiles a file as far as what it is to emit needs. Returns the errors.
+fn compile(file: &str, emit: &str) -> Vec<Message> {
     let libraries = libraries();
     let output = Command::new(env::var_os("RUSTC").unwrap_or("rustc".into()))
-        .args(["--edition=2024", "--emit=metadata", "--error-format=json", "--cap-lints=allow", CASES])
-        .arg("-o")
-        .arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join("mistakes"))
+        .args(["--edition=2024", "--error-format=json", "--cap-lints=allow", file, "--emit", emit, "-o"])
+        .arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join("mistakes").with_extension(emit))
         .arg("-L")
         .arg(format!("dependency={}", libraries.display()))
         .arg("--extern")

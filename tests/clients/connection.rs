@@ -190,6 +190,7 @@ pub(crate) fn nobody_there_is_an_error_that_says_so(way: Way) -> impl AsyncFnOnc
             panic!("{error:?}");
         };
         assert!(matches!(error, ClientTransportError::Status { status: 404, .. }), "{error:?}");
+        assert!(error.to_string().contains("to /elsewhere/, which is probably not the path"), "{error}");
     }
 }
 

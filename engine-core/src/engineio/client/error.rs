@@ -4,6 +4,7 @@ use crate::connection::client::ResponseError;
 use crate::engineio::PacketError;
 use crate::websocket;
 use alloc::boxed::Box;
+use core::fmt;
 
 /// The reason why a client's session ended. Displays as the reference's reason, letter for letter; the variants carry the cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,8 +28,8 @@ pub enum CloseReason {
     Protocol(Box<str>),
 }
 
-impl core::fmt::Display for CloseReason {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             CloseReason::Client => "io client disconnect",
             CloseReason::TransportClose(_) => "transport close",
@@ -47,10 +48,12 @@ pub enum TransportError {
     #[error("cannot connect: {0}")]
     Connect(Box<str>),
     /// The server answered with a status other than 200, or other than 101 to a WebSocket handshake.
-    #[error("the server answered with status {status}: {body}")]
+    #[error("the server answered with status {status}{}", Answer { status: *status, path, body })]
     Status {
         /// The status code.
         status: u16,
+        /// The path of the request. With status 404, this is probably not the path of the server.
+        path: Box<str>,
         /// The response's body, cut after 256 bytes.
         body: Box<str>,
     },
@@ -98,9 +101,28 @@ crate::debug_as_text!(TransportError);
 /// Displays the code of a close frame, if there is one.
 struct Code(Option<u16>);
 
-impl core::fmt::Display for Code {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.map_or(Ok(()), |code| write!(f, " with code {code}"))
+    }
+}
+
+/// Displays what else than its status is known of a response.
+struct Answer<'a> {
+    status: u16,
+    path: &'a str,
+    body: &'a str,
+}
+
+impl fmt::Display for Answer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.status == 404 {
+            write!(f, " to {}, which is probably not the path of its Socket.IO server", self.path)?;
+        }
+        match self.body.trim_ascii() {
+            "" => Ok(()),
+            body => write!(f, ": {body}"),
+        }
     }
 }
 
@@ -115,8 +137,16 @@ impl From<TransportError> for CloseReason {
 #[non_exhaustive]
 pub enum HandshakeError {
     /// Another packet came first: this may not be an Engine.IO server.
-    #[error("the first packet does not open the session")]
+    #[error("the first packet does not open the session: is the path that of a Socket.IO server?")]
     NotOpen,
+    /// The answer is no packet but, for example, a page that is served at every path.
+    #[error("{0}: is the path that of a Socket.IO server?")]
+    Unreadable(PacketError),
+    /// The server ended the connection first, as servers on Node do if the path of a WebSocket is not that of Socket.IO.
+    #[error(
+        "the server ended the connection before the session was open: is the path that of a Socket.IO server?"
+    )]
+    Ended,
     /// The packet is that of version 3 of Engine.IO.
     #[error(
         "the server speaks version 3 of Engine.IO, which belongs to Socket.IO 2; this client speaks version 4"

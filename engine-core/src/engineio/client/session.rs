@@ -375,7 +375,8 @@ impl Session {
         if status != expected {
             let body = body.get(..MAX_ERROR_BODY).unwrap_or(body);
             let body = String::from_utf8_lossy(body).into_owned().into();
-            self.handle_failed(now, lane, TransportError::Status { status, body });
+            let path = self.config.path.as_str().into();
+            self.handle_failed(now, lane, TransportError::Status { status, path, body });
             return None;
         }
         match (&mut self.state, lane) {
@@ -470,6 +471,7 @@ impl Session {
             State::WebSocket if lane == Lane::WebSocket => {
                 self.lose(now, CloseReason::TransportClose(None));
             }
+            State::Opening { .. } => self.handle_failed(now, lane, HandshakeError::Ended.into()),
             _ => self.handle_failed(now, lane, TransportError::Lost),
         }
     }
@@ -479,7 +481,9 @@ impl Session {
     /// Handles a frame, or a packet of a payload, that cannot be decoded.
     pub fn handle_unreadable(&mut self, now: Time, lane: Lane, error: PacketError) {
         match self.state {
-            State::Opening { .. } if self.is_busy(lane) => self.fail_opening(CloseReason::ParseError(error)),
+            State::Opening { .. } if self.is_busy(lane) => {
+                self.fail_opening(TransportError::from(HandshakeError::Unreadable(error)).into());
+            }
             State::Opening { .. } | State::Detached => {}
             State::Polling(_) if lane == Lane::WebSocket => {
                 self.handle_failed(now, lane, TransportError::OutOfPlace("an answer to the probe"));

@@ -1,7 +1,7 @@
 mod resume;
 
 use super::*;
-use crate::engineio::{Message, Packet, Part, Transport as Way};
+use crate::engineio::{Message, Packet, PacketError, Part, Transport as Way};
 use crate::random::Random;
 use crate::time::Time;
 use crate::websocket::{Decoder, Message as Frame, Role};
@@ -323,11 +323,51 @@ fn a_first_packet_that_does_not_open_is_an_error() {
 }
 
 #[test]
+fn an_answer_at_a_wrong_path_is_an_error_that_names_the_path() {
+    let error_of = |lane, act: &dyn Fn(&mut Session)| {
+        let mut session = session(|config| {
+            config.path = "/elsewhere/".into();
+            config.transports = alloc::vec![if lane == Lane::Poll { Way::Polling } else { Way::WebSocket }];
+        });
+        session.begin(at(0), lane, "");
+        act(&mut session);
+        match session.closed() {
+            Some(CloseReason::TransportError(error)) => error.to_string(),
+            closed => panic!("{closed:?}"),
+        }
+    };
+    let not_found = "the server answered with status 404 to /elsewhere/, which is probably not the path of its Socket.IO server";
+    for (body, error) in [
+        ("", not_found.into()),
+        ("<p>Cannot GET /elsewhere/\n", alloc::format!("{not_found}: <p>Cannot GET /elsewhere/")),
+    ] {
+        for lane in [Lane::Poll, Lane::WebSocket] {
+            let answer = |session: &mut Session| {
+                session.handle_response(at(0), lane, 404, body.as_bytes());
+            };
+            assert_eq!(error_of(lane, &answer), error);
+        }
+    }
+    // A page that is served at each path.
+    let unreadable = |session: &mut Session| {
+        session.handle_response(at(0), Lane::Poll, 200, b"<!doctype html>");
+        session.handle_unreadable(at(0), Lane::Poll, PacketError::UnknownType);
+    };
+    assert!(error_of(Lane::Poll, &unreadable).ends_with("is the path that of a Socket.IO server?"));
+    // Node does so with a WebSocket.
+    for lane in [Lane::Poll, Lane::WebSocket] {
+        let end = |session: &mut Session| session.handle_eof(at(0), lane);
+        assert!(error_of(lane, &end).ends_with("is the path that of a Socket.IO server?"));
+    }
+}
+
+#[test]
 fn an_answer_with_another_status_is_an_error_with_its_beginning() {
     let mut session = session(|_| {});
     session.begin(at(0), Lane::Poll, "");
     session.handle_response(at(0), Lane::Poll, 403, &[b'x'; 1000]);
-    let Some(CloseReason::TransportError(TransportError::Status { status: 403, body })) = session.closed()
+    let Some(CloseReason::TransportError(TransportError::Status { status: 403, body, .. })) =
+        session.closed()
     else {
         panic!("{:?}", session.closed());
     };

@@ -227,6 +227,7 @@ impl Session {
             TransportError::Connect(_)
             | TransportError::Closed(_)
             | TransportError::Lost
+            | TransportError::Handshake(HandshakeError::Ended)
             | TransportError::RequestTimeout => true,
             // A request that arrived too slowly, too many of them, or a proxy that has no server behind it at the moment.
             TransportError::Status { status, .. } => matches!(*status, 408 | 429 | 500..),

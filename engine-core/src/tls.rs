@@ -146,22 +146,23 @@ pub fn accepted<H: Host, S>(server: &H, peer: Peer, handshake: Option<io::Result
         // No task keeps the time of a closed server.
         Ok(stream) => (!server.is_closed()).then_some(stream),
         Err(error) => {
-            server.handle_refused(Peer { secure: true, ..peer }, &explain(error));
+            let error = match is_plain(&error) {
+                true => {
+                    io::Error::new(error.kind(), "the client does not speak TLS: it connects by http or ws")
+                }
+                false => error,
+            };
+            server.handle_refused(Peer { secure: true, ..peer }, &error);
             None
         }
     }
 }
 
-/// Returns the error of a handshake, in other words if the client does not speak TLS at all. Its kind stays.
-fn explain(error: io::Error) -> io::Error {
+/// Returns whether a handshake failed because the peer does not speak TLS at all.
+pub fn is_plain(error: &io::Error) -> bool {
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
-    match cause {
-        // The first byte is that of no record.
-        Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)) => {
-            io::Error::new(error.kind(), "the client does not use tls: it connects by http or ws")
-        }
-        _ => error,
-    }
+    // The first byte is that of no record.
+    matches!(cause, Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)))
 }
 
 fn invalid(what: &str, error: impl ToString) -> io::Error {

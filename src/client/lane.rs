@@ -459,7 +459,7 @@ impl Protocol for LaneStream {
 impl Outgoing for LaneStream {
     fn handle_failed(&mut self, _now: Time, error: &io::Error) {
         #[cfg(feature = "tls")]
-        if is_plain(error) {
+        if sockeye_core::tls::is_plain(error) {
             let why = "the server does not speak TLS: use an http or ws url";
             return self.fail(TransportError::Connect(why.into()));
         }
@@ -497,12 +497,4 @@ fn share(request: &mut Request) -> Request {
         other
     });
     Request { method: request.method, target: request.target.clone(), body, upgrade: request.upgrade }
-}
-
-/// Returns whether the server answered the TLS handshake with something that is not TLS.
-#[cfg(feature = "tls")]
-fn is_plain(error: &io::Error) -> bool {
-    use sockeye_core::tls::rustls::{Error, InvalidMessage};
-    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<Error>());
-    matches!(cause, Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)))
 }

@@ -14,7 +14,7 @@ fn expect_plain_client(log: &Log) {
     let lines = std::mem::take(&mut *log.lines.lock().unwrap());
     let [(level, message, fields)] = &*lines else { panic!("{lines:?}") };
     assert_eq!((*level, message.as_str()), (Level::DEBUG, "a tls handshake failed"));
-    assert!(fields.contains("cause=the client does not use tls: it connects by http or ws"), "{fields}");
+    assert!(fields.contains("cause=the client does not speak TLS: it connects by http or ws"), "{fields}");
     assert!(fields.contains("peer=127.0.0.1:"), "{fields}");
 }
 

@@ -73,10 +73,17 @@ impl<'a> Packet<'a> {
     // Inlined, because to move a packet takes longer than to decode it: `benches/count ack16`.
     #[inline(always)]
     pub fn decode(text: &'a str) -> Result<Packet<'a>, PacketError> {
+        // Nearly all packets are messages.
+        match text.strip_prefix('4') {
+            Some(data) => Ok(Packet::Message(Message::Text(data))),
+            None => Packet::decode_other(text),
+        }
+    }
+
+    fn decode_other(text: &'a str) -> Result<Packet<'a>, PacketError> {
         let kind = *text.as_bytes().first().ok_or(PacketError::Empty)?;
         let data = text.get(1..).ok_or(PacketError::UnknownType)?;
         Ok(match kind {
-            b'4' => Packet::Message(Message::Text(data)),
             b'3' => Packet::Pong(data),
             b'2' => Packet::Ping(data),
             b'b' => Packet::Message(Message::Binary(Cow::Owned(read_base64(data)?))),

@@ -53,9 +53,15 @@ impl Kind {
 }
 
 /// Returns whether this event name must not be sent, because Socket.IO uses it for its own events.
+#[inline]
 pub fn is_reserved(event: &str) -> bool {
+    is_reserved_name(event.as_bytes())
+}
+
+#[inline]
+pub(super) fn is_reserved_name(event: &[u8]) -> bool {
     matches!(
         event,
-        "connect" | "connect_error" | "disconnect" | "disconnecting" | "newListener" | "removeListener"
+        b"connect" | b"connect_error" | b"disconnect" | b"disconnecting" | b"newListener" | b"removeListener"
     )
 }

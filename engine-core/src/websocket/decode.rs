@@ -115,7 +115,10 @@ impl Decoder {
         pool: &DeflatePool,
     ) -> Result<Option<Message<'a>>, Error> {
         let result = match self.short_text(input) {
-            Some(payload) => read_text(payload).map(Some),
+            Some(payload) => match from_utf8(payload) {
+                Some(text) => return Ok(Some(Message::Text(Cow::Borrowed(text)))),
+                None => Err(Error::InvalidUtf8),
+            },
             None => self.any_message(input, pool),
         };
         if let Err(error) = result {
@@ -274,7 +277,9 @@ impl Decoder {
             };
         }
         let message = match (frame.opcode, frame.is_final) {
-            (Opcode::Text, true) => read_text(payload)?,
+            (Opcode::Text, true) => {
+                Message::Text(Cow::Borrowed(from_utf8(payload).ok_or(Error::InvalidUtf8)?))
+            }
             (Opcode::Binary, true) => Message::Binary(Cow::Borrowed(payload)),
             (Opcode::Ping, _) => Message::Ping(payload),
             (Opcode::Pong, _) => Message::Pong(payload),
@@ -315,15 +320,6 @@ impl Decoder {
             Some(State::Fragmented(fragments)) => fragments.finish(self.max_message(), pool).map(Some),
             _ => Ok(None),
         }
-    }
-}
-
-/// Returns the text message whose payload this is.
-#[inline]
-fn read_text(payload: &[u8]) -> Result<Message<'_>, Error> {
-    match from_utf8(payload) {
-        Some(text) => Ok(Message::Text(Cow::Borrowed(text))),
-        None => Err(Error::InvalidUtf8),
     }
 }
 

@@ -194,6 +194,7 @@ struct Plain<'a> {
 
 impl<'a> Plain<'a> {
     /// Returns the string, if it is one without escapes.
+    #[inline]
     fn string(&self) -> Option<&'a str> {
         match self.is_string {
             true => self.text.strip_prefix('"')?.strip_suffix("\"]"),

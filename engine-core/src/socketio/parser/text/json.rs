@@ -63,7 +63,7 @@ pub(crate) fn scan(text: &str, max_depth: usize) -> Result<Scanned<'_>, Fault> {
                 first_end = scanner.position();
                 first = text.get(start..first_end);
                 scanner.strings()?;
-                // Most lists of arguments end here: `benches/count ack`.
+                // Lists of strings, of which there are many, end here.
                 if scanner.rest == b"]" {
                     return Ok(Scanned { value: text, first, first_end });
                 }

@@ -4,7 +4,7 @@ use super::json;
 use super::string::{is_plain, skip_name};
 use crate::engineio::SEPARATOR;
 use crate::socketio::error::DecodeError;
-use crate::socketio::kind::{Kind, MAX_ID, is_reserved};
+use crate::socketio::kind::{Kind, MAX_ID, is_reserved, is_reserved_name};
 use crate::socketio::limits::Limits;
 use crate::socketio::packet::{Hint, Packet};
 use alloc::borrow::Cow;
@@ -137,11 +137,11 @@ pub(super) fn check_string(kind: Kind, text: &str, limits: &Limits) -> Option<us
     let (name_end, string) = match kind {
         Kind::Event => {
             let behind = skip_name(inner);
-            let len = inner.len() - behind.len();
-            if len > limits.max_event_len || is_reserved(text.get(2..2 + len)?) {
+            let name = inner.get(..inner.len() - behind.len())?;
+            if name.len() > limits.max_event_len || is_reserved_name(name) {
                 return None;
             }
-            (2 + len + 1, behind.strip_prefix(b"\",\"")?)
+            (2 + name.len() + 1, behind.strip_prefix(b"\",\"")?)
         }
         Kind::Ack => (0, inner),
         _ => return None,

@@ -16,12 +16,29 @@ pub struct Encoded<'a> {
     pub text: &'a [u8],
     /// The position of the JSON in `text`.
     pub(super) json: usize,
-    /// The bytes of all attachments, one after the other.
-    pub(super) binary: &'a [u8],
-    /// The end of each attachment in `binary`.
-    pub(super) ends: &'a [usize],
+    pub(super) binary: &'a Binary,
     /// The same packet as MessagePack, if that is to be sent.
     pub(super) packed: Option<&'a Packed>,
+}
+
+/// The attachments of a packet.
+#[derive(Debug, Default)]
+pub(super) struct Binary {
+    /// The bytes of all attachments, one after the other.
+    pub(super) bytes: Vec<u8>,
+    /// The end of each attachment in `bytes`.
+    pub(super) ends: Vec<usize>,
+}
+
+impl Binary {
+    pub(super) const fn new() -> Binary {
+        Binary { bytes: Vec::new(), ends: Vec::new() }
+    }
+
+    pub(super) fn push(&mut self, attachment: &[u8]) {
+        self.bytes.extend_from_slice(attachment);
+        self.ends.push(self.bytes.len());
+    }
 }
 
 /// A packet as MessagePack.
@@ -69,7 +86,7 @@ impl<'a> Encoded<'a> {
     /// Returns the message to send, if the packet is only one.
     #[inline]
     pub fn only(&self) -> Option<Part<'a>> {
-        (self.ends.is_empty() || self.packed.is_some()).then(|| self.first())
+        (self.binary.ends.is_empty() || self.packed.is_some()).then(|| self.first())
     }
 
     /// Returns the first of the messages to send, which is the only one of a packet without attachments.
@@ -80,7 +97,7 @@ impl<'a> Encoded<'a> {
     /// Returns the attachments: each has to be sent as a binary message behind the text, with nothing in between.
     #[inline]
     pub fn attachments(&self) -> Attachments<'a> {
-        Attachments { binary: self.binary, start: 0, ends: self.ends }
+        Attachments { binary: &self.binary.bytes, start: 0, ends: &self.binary.ends }
     }
 }
 

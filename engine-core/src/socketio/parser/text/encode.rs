@@ -100,8 +100,7 @@ impl Encoder {
         }
         self.sink.text.push(b']');
         for attachment in args.attachments().iter() {
-            self.sink.binary.extend_from_slice(attachment);
-            self.sink.ends.push(self.sink.binary.len());
+            self.sink.binary.push(attachment);
         }
     }
 
@@ -145,7 +144,7 @@ impl Encoder {
     ) -> Result<Encoded<'_>, EncodeError> {
         let json = self.start(namespace, None)?;
         data.serialize(&mut self.sink)?;
-        if !self.sink.ends.is_empty() {
+        if !self.sink.binary.ends.is_empty() {
             return Err(EncodeError::Binary);
         }
         if self.sink.text.get(json..) == Some(b"null") {
@@ -165,8 +164,8 @@ impl Encoder {
 
     #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
-        let Sink { text, binary, ends, .. } = &self.sink;
-        text.capacity() + binary.capacity() + ends.capacity() * size_of::<usize>()
+        let Sink { text, binary, .. } = &self.sink;
+        text.capacity() + binary.bytes.capacity() + binary.ends.capacity() * size_of::<usize>()
     }
 
     /// Clears the buffers and writes what comes between the number of attachments and the JSON. Returns the position of
@@ -202,7 +201,7 @@ impl Encoder {
     /// Completes a list of arguments. `kinds` are the types of a packet without and with attachments.
     #[inline(always)]
     fn finish_list(&mut self, kinds: [u8; 2], json: usize) -> Result<Encoded<'_>, EncodeError> {
-        let count = self.sink.ends.len();
+        let count = self.sink.binary.ends.len();
         if count > 0 && count_placeholders(self.sink.text.get(json..).unwrap_or_default()) != count {
             return Err(EncodeError::Placeholder);
         }
@@ -213,7 +212,7 @@ impl Encoder {
     #[inline(always)]
     fn finish_kind(&mut self, kinds: [u8; 2]) -> Result<Encoded<'_>, EncodeError> {
         let [plain, binary] = kinds;
-        match self.sink.ends.len() {
+        match self.sink.binary.ends.len() {
             0 => self.finish_plain(plain),
             count => self.finish_binary(binary, count),
         }
@@ -250,7 +249,6 @@ impl Encoder {
             text: self.sink.text.get(start..).unwrap_or_default(),
             json: self.json - start,
             binary: &self.sink.binary,
-            ends: &self.sink.ends,
             packed: None,
         })
     }

@@ -36,12 +36,12 @@ pub(crate) fn push<T: Serialize + ?Sized>(
     sink.attached_before = attachments.len();
     value.serialize(&mut sink)?;
     // Beside attachments, an object that looks like a placeholder could be mistaken for one.
-    let earlier = match attachments.is_empty() && !sink.ends.is_empty() {
+    let earlier = match attachments.is_empty() && !sink.binary.ends.is_empty() {
         true => count_placeholders(list.as_bytes()),
         false => 0,
     };
-    let is_binary = !attachments.is_empty() || !sink.ends.is_empty();
-    if is_binary && earlier + count_placeholders(&sink.text) != sink.ends.len() {
+    let is_binary = !attachments.is_empty() || !sink.binary.ends.is_empty();
+    if is_binary && earlier + count_placeholders(&sink.text) != sink.binary.ends.len() {
         return Err(EncodeError::Placeholder);
     }
     let text = core::str::from_utf8(&sink.text).map_err(serde::ser::Error::custom)?;
@@ -51,9 +51,9 @@ pub(crate) fn push<T: Serialize + ?Sized>(
     }
     list.push_str(text);
     list.push(']');
-    let binary = Bytes::from(sink.binary);
+    let binary = Bytes::from(sink.binary.bytes);
     let mut start = 0;
-    for end in sink.ends {
+    for end in sink.binary.ends {
         attachments.push(binary.slice(start..end));
         start = end;
     }

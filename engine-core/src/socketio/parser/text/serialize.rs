@@ -3,10 +3,11 @@
 //! serde_json's own serializer writes only to `std::io`, and does not exist without `std`. This one writes the same
 //! text.
 
-use super::string::skip_plain;
+use super::string::{is_plain, skip_plain};
 use crate::reuse::Reuse;
 use crate::socketio::error::EncodeError;
 use crate::socketio::failure::{self, FAILURE};
+use crate::socketio::parser::encoded::Binary;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Display, Write};
@@ -21,9 +22,7 @@ const RAW_NUMBER: &str = "$serde_json::private::Number";
 #[derive(Debug, Default)]
 pub(super) struct Sink {
     pub(super) text: Vec<u8>,
-    pub(super) binary: Vec<u8>,
-    /// The end of each attachment in `binary`.
-    pub(super) ends: Vec<usize>,
+    pub(super) binary: Binary,
     /// The number of attachments that the text is to stand behind, which placeholders count from.
     pub(super) attached_before: usize,
     /// The next string is JSON already.
@@ -36,8 +35,7 @@ impl Sink {
     pub(super) const fn new() -> Sink {
         Sink {
             text: Vec::new(),
-            binary: Vec::new(),
-            ends: Vec::new(),
+            binary: Binary::new(),
             attached_before: 0,
             raw: false,
             text_reuse: Reuse::new(),
@@ -48,22 +46,34 @@ impl Sink {
     /// Clears the buffers. A capacity above `kept` bytes is [kept](Reuse) only while it is needed.
     pub(super) fn clear(&mut self, kept: usize) {
         self.text_reuse.clear(&mut self.text, kept);
-        self.binary_reuse.clear(&mut self.binary, kept);
-        self.ends.clear();
-        if self.ends.capacity() > kept / size_of::<usize>() {
-            self.ends.shrink_to(kept / size_of::<usize>());
+        // Most servers send no attachments.
+        if self.binary.ends.capacity() > 0 {
+            self.clear_binary(kept);
         }
         // Still set if writing the previous packet failed.
         self.raw = false;
     }
 
+    fn clear_binary(&mut self, kept: usize) {
+        self.binary_reuse.clear(&mut self.binary.bytes, kept);
+        self.binary.ends.clear();
+        if self.binary.ends.capacity() > kept / size_of::<usize>() {
+            self.binary.ends.shrink_to(kept / size_of::<usize>());
+        }
+    }
+
     pub(super) fn string(&mut self, text: &str) {
         self.text.push(b'"');
-        self.escaped(text);
+        match is_plain(text.as_bytes()) {
+            // Most strings: `benches/count ack`.
+            true => self.text.extend_from_slice(text.as_bytes()),
+            false => self.escaped(text),
+        }
         self.text.push(b'"');
     }
 
     /// Writes the characters between the quotes of a string.
+    #[inline(never)]
     fn escaped(&mut self, text: &str) {
         let mut rest = text.as_bytes();
         loop {
@@ -107,10 +117,9 @@ impl Sink {
 
     fn attachment(&mut self, bytes: &[u8]) {
         self.text.extend_from_slice(br#"{"_placeholder":true,"num":"#);
-        self.integer(self.attached_before + self.ends.len());
+        self.integer(self.attached_before + self.binary.ends.len());
         self.text.push(b'}');
-        self.binary.extend_from_slice(bytes);
-        self.ends.push(self.binary.len());
+        self.binary.push(bytes);
     }
 
     fn compound(&mut self, open: &'static [u8], close: &'static [u8]) -> Compound<'_> {
@@ -195,6 +204,7 @@ impl<'a> Serializer for &'a mut Sink {
         self.serialize_str(value.encode_utf8(&mut [0; 4]))
     }
 
+    #[inline]
     fn serialize_str(self, value: &str) -> Result<(), EncodeError> {
         if self.raw {
             self.text.extend_from_slice(value.as_bytes());

@@ -62,6 +62,7 @@ impl<'a> Packet<'a> {
     /// Returns the event's name, if this is an event. If the name is an integer, returns its digits.
     ///
     /// Allocates only if the name was written with escapes.
+    #[inline]
     pub fn event(&self) -> Option<Cow<'a, str>> {
         match self.is_string {
             // A bracket and a quote are in front of it, and a quote is behind it.

@@ -12,6 +12,7 @@ mod split;
 mod string;
 #[cfg(test)]
 mod tests;
+mod wrapped;
 
 pub(crate) use deserialize::{deserialize, deserialize_one};
 pub(crate) use encode::Encoder;

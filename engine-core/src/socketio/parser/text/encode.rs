@@ -14,20 +14,23 @@ use serde::Serialize;
 /// The capacity in bytes that an [`Encoder`] keeps of each buffer between two packets. More is kept only while it is needed.
 const KEPT: usize = 64 * 1024;
 
-/// The space in front of the namespace: the type, the number of attachments (20 digits at most), and `-`.
-const HEADROOM: usize = 1 + 20 + 1;
+/// The space in front of the JSON for all but a namespace: the type, the number of attachments, `-`, and the id. A number
+/// has 20 digits at most.
+const HEADROOM: usize = 1 + 20 + 1 + 20;
 
 /// An encoder of packets as text, with the methods of [`Encoder`](crate::socketio::Encoder).
 #[derive(Debug, Default)]
 pub(crate) struct Encoder {
     sink: Sink,
+    /// The position of what was written in front of the JSON.
+    start: usize,
     /// The position of the JSON of the packet.
     json: usize,
 }
 
 impl Encoder {
     pub(crate) const fn new() -> Encoder {
-        Encoder { sink: Sink::new(), json: 0 }
+        Encoder { sink: Sink::new(), start: 0, json: 0 }
     }
 
     pub(crate) fn event<A: Serialize + ?Sized>(
@@ -168,34 +171,53 @@ impl Encoder {
         text.capacity() + binary.bytes.capacity() + binary.ends.capacity() * size_of::<usize>()
     }
 
-    /// Clears the buffers and writes what comes between the number of attachments and the JSON. Returns the position of
+    /// Clears the buffers, and writes what comes between the number of attachments and the JSON. Returns the position of
     /// the JSON.
     ///
-    /// The number is known only at the end, and is then written into the space in front, aligned to the right.
+    /// The number is known only at the end. So all that comes in front of the JSON is written backwards, into space that is
+    /// left for it.
     fn start(&mut self, namespace: &str, id: Option<u64>) -> Result<usize, EncodeError> {
+        self.sink.clear(KEPT);
+        let is_named = namespace != "/";
+        if is_named {
+            self.leave_space(namespace)?;
+        }
+        let text = &mut self.sink.text;
+        text.extend_from_slice(&[0; HEADROOM]);
+        self.json = text.len();
+        self.start = match id {
+            Some(id) => put_number(text, id).len(),
+            None => self.json,
+        };
+        if is_named {
+            self.put_namespace(namespace);
+        }
+        Ok(self.json)
+    }
+
+    /// Leaves space for a namespace and the comma behind it.
+    #[inline(never)]
+    fn leave_space(&mut self, namespace: &str) -> Result<(), EncodeError> {
         if !is_sendable_namespace(namespace) {
             return Err(EncodeError::Namespace);
         }
-        self.sink.clear(KEPT);
-        let text = &mut self.sink.text;
-        text.extend_from_slice(&[0; HEADROOM]);
-        if namespace != "/" {
-            text.extend_from_slice(namespace.as_bytes());
-            text.push(b',');
-        }
-        if let Some(id) = id {
-            text.extend_from_slice(itoa::Buffer::new().format(id).as_bytes());
-        }
-        self.json = text.len();
-        Ok(self.json)
+        self.sink.text.resize(namespace.len() + 1, 0);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn put_namespace(&mut self, namespace: &str) {
+        let space = self.sink.text.get_mut(..self.start).unwrap_or_default();
+        self.start = put(put(space, b","), namespace.as_bytes()).len();
     }
 
     #[inline(always)]
     fn finish_plain(&mut self, kind: u8) -> Result<Encoded<'_>, EncodeError> {
-        if let Some(place) = self.sink.text.get_mut(HEADROOM - 1) {
+        let start = self.start - 1;
+        if let Some(place) = self.sink.text.get_mut(start) {
             *place = kind;
         }
-        self.finished(HEADROOM - 1)
+        self.finished(start)
     }
 
     /// Completes a list of arguments. `kinds` are the types of a packet without and with attachments.
@@ -220,25 +242,8 @@ impl Encoder {
 
     #[inline(never)]
     fn finish_binary(&mut self, kind: u8, count: usize) -> Result<Encoded<'_>, EncodeError> {
-        let mut digits = itoa::Buffer::new();
-        let digits = digits.format(count).as_bytes();
-        let mut head = [b'-'; HEADROOM];
-        if let Some((first, rest)) = head.split_first_mut() {
-            *first = kind;
-            if let Some((place, _)) = rest.split_at_mut_checked(digits.len()) {
-                place.copy_from_slice(digits);
-            }
-        }
-        let len = 1 + digits.len() + 1;
-        self.finish(head.get(..len).unwrap_or_default())
-    }
-
-    /// Completes the packet with `head` in front of the rest.
-    fn finish(&mut self, head: &[u8]) -> Result<Encoded<'_>, EncodeError> {
-        let start = HEADROOM - head.len();
-        if let Some(place) = self.sink.text.get_mut(start..HEADROOM) {
-            place.copy_from_slice(head);
-        }
+        let space = self.sink.text.get_mut(..self.start).unwrap_or_default();
+        let start = put(put_number(put(space, b"-"), count as u64), &[kind]).len();
         self.finished(start)
     }
 
@@ -252,6 +257,27 @@ impl Encoder {
             packed: None,
         })
     }
+}
+
+/// Writes bytes at the end of a space. Returns the space in front of them.
+fn put<'a>(space: &'a mut [u8], bytes: &[u8]) -> &'a mut [u8] {
+    let (rest, place) = space.split_at_mut(space.len() - bytes.len());
+    place.copy_from_slice(bytes);
+    rest
+}
+
+/// Writes the digits of a number at the end of a space. Returns the space in front of them.
+fn put_number(space: &mut [u8], mut number: u64) -> &mut [u8] {
+    let mut left = space.len();
+    for place in space.iter_mut().rev() {
+        *place = b'0' + (number % 10) as u8;
+        number /= 10;
+        left -= 1;
+        if number == 0 {
+            break;
+        }
+    }
+    space.split_at_mut(left).0
 }
 
 /// Returns the number of objects in a text that have a key `_placeholder`.

@@ -54,6 +54,7 @@ impl Sink {
         self.raw = false;
     }
 
+    #[inline(never)]
     fn clear_binary(&mut self, kept: usize) {
         self.binary_reuse.clear(&mut self.binary.bytes, kept);
         self.binary.ends.clear();

@@ -263,6 +263,26 @@ fn attachment_counts_may_have_several_digits() {
 }
 
 #[test]
+fn what_stands_in_front_of_the_json_has_any_length() {
+    let mut encoder = Encoder::new();
+    let long = format!("/{}", "x".repeat(100));
+    for namespace in ["/", "/a", &long] {
+        let name = if namespace == "/" { String::new() } else { format!("{namespace},") };
+        for id in [0, 9, 10, 99, 100, 12_345, u64::MAX] {
+            assert_eq!(text(encoder.ack(namespace, id, &1)), format!("3{name}{id}[1]"));
+            for count in [1, 9, 10, 101] {
+                let files = vec![Bytes::from_static(b"x"); count];
+                let written = text(encoder.ack(namespace, id, &files));
+                let start = format!("6{count}-{name}{id}[[{{\"_placeholder\":true,\"num\":0}}");
+                assert!(written.starts_with(&start) && written.ends_with("}]]"), "{written}");
+            }
+            assert_eq!(text(encoder.event(namespace, Some(id), "e", &1)), format!("2{name}{id}[\"e\",1]"));
+        }
+        assert_eq!(text(encoder.event(namespace, None, "e", &1)), format!("2{name}[\"e\",1]"));
+    }
+}
+
+#[test]
 fn reserved_names_are_refused() {
     for name in ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"] {
         let mut encoder = Encoder::new();

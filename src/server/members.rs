@@ -1,6 +1,7 @@
 //! The sockets of a namespace, and their rooms.
 
 use super::joined_rooms::{JoinError, JoinedRooms};
+use super::many_rooms::ManyRooms;
 use super::rooms::RoomEvents;
 use super::socket::Socket;
 use super::table::Table;
@@ -18,6 +19,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// The number of members that are processed before other threads may take the lock.
 pub(super) const BATCH: usize = 64;
 
+/// The number of rooms up to which the list of a member is searched. Beyond that, they are in [`ManyRooms`] until they are at
+/// most half as many.
+const MANY: usize = 128;
+
 /// The sockets of a namespace, and their rooms.
 ///
 /// Members and rooms keep their places in two tables, and refer to each other by them. Both halves of a membership know
@@ -26,6 +31,7 @@ pub(super) const BATCH: usize = 64;
 pub(crate) struct Members {
     members: Table<Member>,
     rooms: Table<Room>,
+    many: ManyRooms,
     /// The places of all members, in no particular order.
     all: Vec<u32>,
     /// Clients may choose the names of rooms, so the hash is seeded at random: without the seed, names that collide cannot
@@ -176,9 +182,42 @@ impl Members {
         let (from, to) = (index_of(joined.len()), index_of(members.len()));
         joined.push(Link { to: room, index: to });
         members.push(Link { to: at, index: from });
+        if joined.len() > MANY / 2 {
+            self.note_joined(at);
+        }
         if self.events.is_wanted {
             let is_new = is_new && self.owner(name).is_none();
             self.events.joined(self.rooms[room].name.clone(), id, is_new);
+        }
+    }
+
+    /// Notes the last room of a member, or all, if they have become many.
+    #[cold]
+    fn note_joined(&mut self, at: u32) {
+        let joined = self.members[at].joined();
+        let is_noted = joined.first().is_some_and(|first| self.many.find(at, first.to).is_some());
+        let from = match is_noted {
+            true => joined.len() - 1,
+            false if joined.len() > MANY => 0,
+            false => return,
+        };
+        for (index, link) in joined.iter().enumerate().skip(from) {
+            self.many.set(at, link.to, index_of(index));
+        }
+    }
+
+    /// Notes that a room was removed from a member, and that its last one is at this index now, if they are noted.
+    #[cold]
+    fn note_left(&mut self, at: u32, room: u32, index: usize) {
+        if !self.many.remove(at, room) {
+            return;
+        }
+        let joined = self.members[at].joined();
+        if let Some(moved) = joined.get(index) {
+            self.many.set(at, moved.to, index_of(index));
+        }
+        if joined.len() <= MANY / 2 {
+            joined.iter().for_each(|link| _ = self.many.remove(at, link.to));
         }
     }
 
@@ -200,6 +239,9 @@ impl Members {
         let Link { to: room, index } = joined.swap_remove(link);
         if let Some(moved) = joined.get(link) {
             self.rooms[moved.to].members[moved.index as usize].index = index_of(link);
+        }
+        if joined.len() >= MANY / 2 {
+            self.note_left(at, room, link);
         }
         let Room { name, members } = &mut self.rooms[room];
         let name = name.clone();
@@ -341,11 +383,19 @@ impl Members {
     /// Returns the index of a room in the list of a member, if the member is in the room.
     fn link(&self, at: u32, room: u32) -> Option<usize> {
         let (joined, members) = (self.members[at].joined(), &self.rooms[room].members);
-        // The shorter of the lists is searched. It is long only for a socket that has joined very many large rooms.
+        // The shorter of the lists is searched, unless both are long.
         match joined.len() <= members.len() {
-            true => joined.iter().position(|link| link.to == room),
-            false => members.iter().find(|link| link.to == at).map(|link| link.index as usize),
+            true if joined.len() <= MANY => joined.iter().position(|link| link.to == room),
+            false if members.len() <= MANY => {
+                members.iter().find(|link| link.to == at).map(|link| link.index as usize)
+            }
+            _ => self.link_of_many(at, room),
         }
+    }
+
+    #[cold]
+    fn link_of_many(&self, at: u32, room: u32) -> Option<usize> {
+        self.many.find(at, room).map(|index| index as usize)
     }
 
     /// Returns the end of the range of places of rooms, for [`count_rooms`](Members::count_rooms).
@@ -377,4 +427,57 @@ fn hash_id(id: &Id) -> u64 {
     let mut hasher = IdHasher::default();
     id.hash(&mut hasher);
     hasher.finish()
+}
+
+#[cfg(feature = "testing")]
+#[cfg(test)]
+mod tests {
+    use super::MANY;
+    use crate::testing::TestServer;
+    use crate::{Server, Socket};
+
+    #[test]
+    fn sockets_in_many_large_rooms_join_and_leave_them_as_others_do() {
+        const ROOMS: usize = MANY / 2 * 3;
+        let test = TestServer::new(Server::new());
+        let clients: Vec<_> = (0..MANY + 2).map(|_| test.connect("/")).collect();
+        let (io, sockets) = (test.server(), test.server().sockets());
+        let name = |room: usize| format!("room {room}");
+        let namespace = io.of("/");
+        let noted = || namespace.0.members.read().many.len();
+        let rooms = |socket: &Socket| {
+            let mut rooms: Vec<usize> =
+                socket.rooms().iter().map(|room| room.split_at(5).1.parse().expect("a number")).collect();
+            rooms.sort_unstable();
+            rooms
+        };
+        for socket in &sockets {
+            (0..MANY).for_each(|room| socket.join(name(room)));
+        }
+        assert_eq!(noted(), 0);
+        for socket in &sockets {
+            // Each twice, the rooms from before among them.
+            (0..ROOMS).chain(0..ROOMS).for_each(|room| socket.join(name(room)));
+        }
+        assert_eq!(noted(), sockets.len() * ROOMS);
+        assert!(sockets.iter().all(|socket| rooms(socket).into_iter().eq(0..ROOMS)));
+        let (socket, other) = (&sockets[0], &sockets[1]);
+        // From the beginning and the end, so that each one that is left has been moved; and one that it is not in.
+        for room in 0..ROOMS / 3 {
+            socket.leave(name(room));
+            socket.leave(name(ROOMS - 1 - room));
+            socket.leave("another");
+            let left = ROOMS - 2 * (room + 1);
+            assert!(rooms(socket).into_iter().eq((0..ROOMS).skip(room + 1).take(left)));
+            let known = if left > MANY / 2 { left } else { 0 };
+            assert_eq!(noted(), (sockets.len() - 1) * ROOMS + known);
+        }
+        (0..ROOMS).for_each(|room| socket.join(name(room)));
+        assert!(rooms(socket).into_iter().eq(0..ROOMS) && rooms(other).into_iter().eq(0..ROOMS));
+        assert_eq!(io.to(name(5)).sockets().len(), sockets.len());
+        assert_eq!(io.except(name(5)).sockets().len(), 0);
+        drop(clients);
+        test.settle();
+        assert!(io.rooms().is_empty() && noted() == 0);
+    }
 }

@@ -14,6 +14,7 @@ pub(crate) mod functions;
 pub(crate) mod hand_over;
 pub(crate) mod idempotency;
 pub(crate) mod joined_rooms;
+mod many_rooms;
 pub(crate) mod members;
 pub(crate) mod middleware;
 mod missed;

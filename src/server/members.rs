@@ -136,11 +136,13 @@ impl Members {
     /// last of them.
     pub(super) fn remove_from_rooms(&mut self, at: u32, left: &mut JoinedRooms) -> bool {
         for _ in 0..BATCH {
-            let Some(last) = self.members[at].joined().len().checked_sub(1) else {
+            let joined = self.members[at].joined();
+            let Some(last) = joined.last() else {
                 self.members.take(at);
                 return true;
             };
-            left.insert(self.unlink(at, last));
+            left.insert(self.rooms[last.to].name.clone());
+            self.unlink(at, joined.len() - 1);
         }
         false
     }
@@ -232,9 +234,8 @@ impl Members {
         true
     }
 
-    /// Removes a member from the room at an index of its list. Returns the name of the room.
-    fn unlink(&mut self, at: u32, link: usize) -> SmolStr {
-        let id = self.members[at].socket.id();
+    /// Removes a member from the room at an index of its list.
+    fn unlink(&mut self, at: u32, link: usize) {
         let joined = self.members[at].joined.get_or_insert_default();
         let Link { to: room, index } = joined.swap_remove(link);
         if let Some(moved) = joined.get(link) {
@@ -244,21 +245,22 @@ impl Members {
             self.note_left(at, room, link);
         }
         let Room { name, members } = &mut self.rooms[room];
-        let name = name.clone();
         members.swap_remove(index as usize);
         if let Some(moved) = members.get(index as usize)
             && let Some(joined) = &mut self.members[moved.to].joined
         {
             joined[moved.index as usize].index = index;
         }
+        let told = self.events.is_wanted.then(|| name.clone());
         if members.is_empty() {
-            self.rooms.hide(self.hasher.hash_one(name.as_str()), room);
+            let hash = self.hasher.hash_one(name.as_str());
+            self.rooms.hide(hash, room);
             self.rooms.take(room);
         }
-        if self.events.is_wanted {
-            self.events.left(name.clone(), id, self.is_new(&name));
+        if let Some(name) = told {
+            let is_last = self.is_new(&name);
+            self.events.left(name, self.members[at].socket.id(), is_last);
         }
-        name
     }
 
     /// Returns the names of the rooms of a socket, or `None` if it is not a member of the namespace.

@@ -25,8 +25,8 @@ use std::time::Duration;
 pub struct FetchedSockets {
     /// The sockets, in no particular order.
     pub sockets: Vec<RemoteSocket>,
-    /// The names of the servers that did not report their sockets in time, or more of them than is allowed. Those that do not tell their names, such as
-    /// servers in Node, are `unnamed`. Empty if there is one server.
+    /// The names of the servers that did not report their sockets in time, or more of them than is allowed. Those that do
+    /// not tell their names, such as servers in Node, are `unnamed`. Empty if there is one server.
     pub silent_servers: Vec<String>,
 }
 

@@ -3,7 +3,7 @@
 //! serde_json's own serializer writes only to `std::io`, and does not exist without `std`. This one writes the same
 //! text.
 
-use super::string::{is_plain, skip_plain};
+use super::string::{MAX_TWICE, is_plain, skip_plain};
 use crate::reuse::Reuse;
 use crate::socketio::error::EncodeError;
 use crate::socketio::failure::{self, FAILURE};
@@ -65,7 +65,7 @@ impl Sink {
 
     pub(super) fn string(&mut self, text: &str) {
         self.text.push(b'"');
-        match is_plain(text.as_bytes()) {
+        match text.len() <= MAX_TWICE && is_plain(text.as_bytes()) {
             // Most strings: `benches/count ack`.
             true => self.text.extend_from_slice(text.as_bytes()),
             false => self.escaped(text),

@@ -7,7 +7,10 @@
 /// The length in bytes from which memchr finds the end of a string sooner.
 const LONG: usize = 256;
 
-/// Returns whether a text has no special byte.
+/// The length in bytes up to which a text may be looked through again if it turns out not to be plain, which most are.
+pub(super) const MAX_TWICE: usize = 4096;
+
+/// Returns whether a text has no special byte, which takes fewer instructions than to find the first one.
 pub(super) fn is_plain(text: &[u8]) -> bool {
     let mut rest = skip_long_blocks(text);
     while let Some((block, behind)) = rest.split_first_chunk::<32>() {
@@ -29,7 +32,13 @@ pub(super) fn is_plain(text: &[u8]) -> bool {
 
 /// Returns the text from the first special byte on, which is empty if there is none.
 pub(crate) fn skip_plain(text: &[u8]) -> &[u8] {
-    let mut rest = skip_long_blocks(text);
+    // Most strings of JSON end in the first block, while the text behind them may be long.
+    let Some((first, mut rest)) = text.split_first_chunk::<16>() else { return skip_plain_words(text) };
+    let special = specials(first);
+    if special != 0 {
+        return text.get(special.trailing_zeros() as usize / 8..).unwrap_or_default();
+    }
+    rest = skip_long_blocks(rest);
     while let Some((block, behind)) = rest.split_first_chunk::<32>()
         && is_plain_block(block)
     {
@@ -42,20 +51,16 @@ pub(crate) fn skip_plain(text: &[u8]) -> &[u8] {
         }
         rest = behind;
     }
-    if rest.is_empty() {
-        return rest;
-    }
     match text.last_chunk::<16>() {
-        Some(last) => {
+        Some(last) if !rest.is_empty() => {
             let special = specials(last);
             text.get(text.len() - last.len() + special.trailing_zeros() as usize / 8..).unwrap_or_default()
         }
-        None => skip_plain_words(text),
+        _ => rest,
     }
 }
 
 /// Does the same as [`skip_plain`] for less than 16 bytes.
-#[inline]
 fn skip_plain_words(text: &[u8]) -> &[u8] {
     let (Some(first), Some(last)) = (text.first_chunk::<8>(), text.last_chunk::<8>()) else {
         let plain = text.iter().take_while(|byte| !is_special(**byte)).count();
@@ -137,7 +142,7 @@ fn is_plain_block(block: &[u8; 32]) -> bool {
 /// Returns a number of which the bytes in the places of special bytes are set, the first in the lowest place.
 #[inline(always)]
 fn specials(block: &[u8; 16]) -> u128 {
-    // Neither `map` nor an iterator over the halves of a longer block would become vector instructions alone.
+    // `map` would not become vector instructions.
     let mut found = [0; 16];
     for (found, byte) in found.iter_mut().zip(block) {
         *found = if mark(*byte) == 0 { 0xff } else { 0 };

@@ -35,8 +35,10 @@ impl Shared {
             link.has_more = false;
             link.has_subscriber = true;
         }
-        let State { watched, slots, .. } = &*state;
+        let State { watched, slots, lost, .. } = &mut *state;
         let is_ours = |channel: &&Channel| channel.kind != ChannelKind::Stream && slots.link(channel) == id;
+        // The connection begins with those, too, that were taken away from the one before.
+        lost.retain(|channel| !is_ours(&channel));
         watched.iter().filter(is_ours).cloned().collect()
     }
 
@@ -179,5 +181,17 @@ mod tests {
         assert!(shared.state.lock().lost.is_empty() && !shared.take_asked());
         shared.watch(&channel, true);
         assert_eq!(shared.take_changes(FIRST), (vec![(channel, true)], false));
+    }
+
+    #[test]
+    fn a_channel_that_was_taken_away_before_its_connection_ended_is_left_on_the_next_one() {
+        let (shared, channel) = (shared(), channel(ChannelKind::Sharded, 7));
+        shared.watch(&channel, true);
+        shared.take_changes(FIRST);
+        shared.handle_moved(FIRST, channel.clone());
+        shared.set_down(FIRST, "gone");
+        assert_eq!(shared.begin(FIRST), std::slice::from_ref(&channel));
+        shared.watch(&channel, false);
+        assert_eq!(shared.take_changes(FIRST), (vec![(channel, false)], false));
     }
 }

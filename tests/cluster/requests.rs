@@ -3,10 +3,15 @@
 use super::support::{Notes, client, cluster, cluster_with, dialects, sharded, start, take};
 use bytes::Bytes;
 use serde_json::{Value, json};
-use sockeye::cluster::{Adapter, ClusterEvent, ClusterLimits, MemoryBus, SubscriptionMode};
+use sockeye::cluster::{
+    Adapter, Bus, Channel, ClusterEvent, ClusterLimits, MemoryBus, Node, RequestId, SubscriptionMode,
+};
 use sockeye::extract::Data;
 use sockeye::testing::{TestClient, TestServer};
 use sockeye::{AckError, Answers, EmitError, Namespace, RemoteSocket, Server, Socket};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -149,6 +154,54 @@ fn sockets_that_take_too_many_bytes_are_not_fetched_and_their_servers_are_silent
 
     let _too_many = [&c; 8].map(connect);
     assert_eq!(counts(&b), (5, 1), "a list that the others might not read is not sent");
+}
+
+/// A bus over which messages come from the test, which sees what is published.
+#[derive(Clone, Default)]
+struct Wire {
+    node: Arc<Mutex<Option<Weak<dyn Node>>>>,
+    published: Notes,
+}
+
+impl Bus for Wire {
+    fn attach(&self, node: Weak<dyn Node>) {
+        *self.node.lock().unwrap() = Some(node);
+    }
+
+    fn watch(&self, _: &Channel, _: bool) {}
+
+    fn publish(&self, _: &Channel, message: Bytes) {
+        self.published.lock().unwrap().push(String::from_utf8_lossy(&message).into_owned());
+    }
+
+    fn append(&self, _: &Channel, _: Vec<(&'static str, Bytes)>) {}
+
+    fn count(&self, _: &Channel, _: RequestId) {}
+
+    fn flush(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+#[test]
+fn ids_that_an_old_server_asks_for_are_sent_though_the_whole_sockets_would_take_too_many_bytes() {
+    let wire = Wire::default();
+    let limits = ClusterLimits { max_message: 2_000, ..ClusterLimits::default() };
+    let server = Server::builder().adapter(Adapter::classic(wire.clone()).limits(limits)).build();
+    let test = start(None, server);
+    let large = "x".repeat(1000);
+    let _clients = [&test; 4].map(|to| to.client().header("x-large", &large).connect("/"));
+    let ask = |kind: u8| {
+        take(&wire.published);
+        let node = wire.node.lock().unwrap().as_ref().and_then(Weak::upgrade).unwrap();
+        let message = json!({ "uid": "other1", "requestId": "r", "type": kind, "rooms": [], "opts": {} });
+        node.handle_message("socket.io-request#/#", message.to_string().into());
+        take(&wire.published)
+    };
+    let [answer] = &ask(0)[..] else { panic!("one answer") };
+    let answer: Value = serde_json::from_str(answer).unwrap();
+    assert_eq!(answer["sockets"].as_array().unwrap().len(), 4);
+    assert!(ask(5).is_empty(), "the whole sockets");
 }
 
 #[test]

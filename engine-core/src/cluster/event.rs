@@ -372,6 +372,8 @@ impl BusSocket {
 pub struct SocketList {
     sockets: Vec<u8>,
     ids: Vec<u8>,
+    /// The whole sockets are not needed.
+    only_ids: bool,
 }
 
 impl SocketList {
@@ -380,10 +382,15 @@ impl SocketList {
         SocketList::default()
     }
 
-    /// Returns the number of bytes that the whole sockets take in a message. One above
-    /// [`ClusterLimits::max_message`](super::ClusterLimits::max_message) is ignored by the others.
+    /// Creates an empty list for an answer. Old nodes ask for ids only: then nothing else is kept.
+    pub fn for_reply(reply: &Reply) -> SocketList {
+        SocketList { only_ids: reply.wants == Wants::Ids, ..SocketList::default() }
+    }
+
+    /// Returns the number of bytes that the whole sockets take in a message, or their ids if only these are kept. A message
+    /// above [`ClusterLimits::max_message`](super::ClusterLimits::max_message) is ignored by the others.
     pub fn size(&self) -> usize {
-        self.sockets.len()
+        if self.only_ids { self.ids.len() } else { self.sockets.len() }
     }
 
     /// Adds a socket. `handshake` is a JSON object like that of [`BusSocket::handshake`], `rooms` are all its rooms with
@@ -395,6 +402,10 @@ impl SocketList {
         rooms: impl Iterator<Item = &'a str>,
         data: Option<&str>,
     ) {
+        push_name(&mut self.ids, id);
+        if self.only_ids {
+            return;
+        }
         let out = &mut self.sockets;
         out.extend_from_slice(if out.is_empty() { b"[{\"id\":" } else { b",{\"id\":" });
         push_json_string(out, id);
@@ -410,7 +421,6 @@ impl SocketList {
         out.extend_from_slice(b"],\"data\":");
         out.extend_from_slice(data.unwrap_or("{}").as_bytes());
         out.push(b'}');
-        push_name(&mut self.ids, id);
     }
 
     /// Returns the whole sockets, or their ids, as one JSON array.

@@ -148,7 +148,7 @@ impl Link {
 
     fn report_sockets(&self, namespace: &str, target: Target, reply: &Reply) {
         let limit = self.queue(|state, _| state.cluster.config().limits.max_message);
-        let mut list = SocketList::new();
+        let mut list = SocketList::for_reply(reply);
         if let Some(namespace) = self.namespace(namespace) {
             for (socket, rooms) in
                 Broadcast::of_cluster(namespace, target, Flags::default()).sockets_and_rooms()

@@ -40,7 +40,7 @@ pub(crate) struct Subscriber {
 pub(crate) struct Changed {
     /// Streams are to be read, or no longer.
     pub(crate) has_streams: bool,
-    /// Channels have come from another link.
+    /// Channels have come from another link, or wait to be subscribed to.
     pub(crate) has_more: bool,
 }
 
@@ -123,7 +123,7 @@ impl Subscriber {
         to: &Endpoint,
     ) -> Result<Changed, Failure> {
         if self.wire.poll_write(cx, to)?.is_pending() {
-            return Ok(Changed::default());
+            return Ok(Changed { has_streams: false, has_more: shared.has_more(id) });
         }
         let (changes, has_more) = shared.take_changes(id);
         let has_streams = changes.iter().any(|(channel, _)| channel.kind == ChannelKind::Stream);
@@ -251,8 +251,11 @@ mod tests {
 
     use super::*;
     use crate::builder::Servers;
+    use crate::endpoint::Place;
     use crate::reader::tests::Counts;
+    use crate::slots::SLOTS;
     use crate::state::FIRST;
+    use crate::topology::Server;
     use std::pin::Pin;
     use std::task::Waker;
     use tokio::io::AsyncRead;
@@ -364,5 +367,34 @@ mod tests {
         assert!(early.starts_with("11\r\n$9\r\nSUBSCRIBE\r\n$7\r\nearly-0\r\n"), "{early}");
         assert_eq!(late, "2\r\n$9\r\nSUBSCRIBE\r\n$4\r\nlate\r\n");
         assert_eq!(gone, "2\r\n$11\r\nUNSUBSCRIBE\r\n$7\r\nearly-3\r\n");
+    }
+
+    #[test]
+    fn channels_of_another_link_are_told_of_before_they_can_be_subscribed_to() {
+        let to = Endpoint::parse("redis://127.0.0.1").unwrap();
+        let shared = Shared::new(Servers::Single(to.clone()), Config::default());
+        let owned_by = |owner: u16| {
+            let slots = |port| if port == owner { vec![(0, SLOTS - 1)] } else { Vec::new() };
+            let server = |port| Server { place: Place::Tcp("redis".into(), port), slots: slots(port) };
+            shared.set_servers(&[1, 2].map(server), &Counts::default()).0
+        };
+        let [(first, _), (second, _)] = owned_by(1)[..] else { panic!("two servers are new") };
+        let channel = |name: &str| Channel { kind: ChannelKind::Sharded, name: name.into() };
+        shared.watch(&channel("one"), true);
+        assert_eq!((shared.begin(first).len(), shared.begin(second).len()), (1, 0));
+        let (stream, _redis) = tokio::io::duplex(8);
+        let mut subscriber = subscriber_over(Wire::new(Box::new(stream)));
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut has_more =
+            || subscriber.poll_changes(&mut cx, (&shared, second), &to).map(|changed| changed.has_more);
+        owned_by(2);
+        assert_eq!((has_more(), has_more()), (Ok(true), Ok(false)));
+        owned_by(1);
+        owned_by(2);
+        assert_eq!(
+            (has_more(), has_more()),
+            (Ok(true), Ok(true)),
+            "Redis has not read what is written first"
+        );
     }
 }

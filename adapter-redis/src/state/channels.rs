@@ -59,6 +59,11 @@ impl Shared {
         (changed.into_keys().map(wanted).collect(), has_more)
     }
 
+    /// Returns whether some of the changes to be taken are channels that were another link's before.
+    pub(crate) fn has_more(&self, id: LinkId) -> bool {
+        self.state.lock().links.get(&id).is_some_and(|link| link.has_more)
+    }
+
     /// Handles a channel that its server has taken away from a link: its slot has moved.
     pub(crate) fn handle_moved(&self, id: LinkId, channel: Channel) {
         {

@@ -539,15 +539,15 @@ impl ServerBuilder {
     /// ```
     /// use sockeye::{HandOver, Recovery, Server};
     ///
-    /// # fn example() -> std::io::Result<()> {
     /// let mut builder = Server::builder().connection_state_recovery(Recovery::new());
-    /// match HandOver::from_bytes(std::fs::read("state")?) {
-    ///     Ok(state) => builder = builder.take_over(state),
-    ///     Err(error) => eprintln!("every client begins anew: {error}"),
+    /// // There is none at the first start.
+    /// if let Ok(bytes) = std::fs::read("state") {
+    ///     match HandOver::from_bytes(bytes) {
+    ///         Ok(state) => builder = builder.take_over(state),
+    ///         Err(error) => eprintln!("every client begins anew: {error}"),
+    ///     }
     /// }
     /// let io = builder.build();
-    /// # Ok(())
-    /// # }
     /// ```
     pub fn take_over(mut self, state: HandOver) -> Self {
         self.engine.application.handed = Some(Arc::new(Handed::new(state)));

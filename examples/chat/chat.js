@@ -45,9 +45,14 @@ function join() {
 }
 
 $("name").value = me.name;
-if (me.name) {
-  $("hello").hidden = true;
-  join();
+if (me.name) join();
+else ask();
+
+// Hidden until then, because nothing takes what is typed before.
+function ask() {
+  $("hello").hidden = false;
+  $("name").readOnly = false;
+  $("name").focus();
 }
 
 $("leave").onclick = () => {
@@ -65,9 +70,7 @@ socket.on("connect", () => {
 socket.on("connect_error", () => {
   if (socket.active) return; // the client reconnects by itself
   $("chat").hidden = $("leave").hidden = true;
-  $("hello").hidden = false;
-  $("name").readOnly = false;
-  $("name").focus();
+  ask();
 });
 
 // Rooms. Each is a link, so that the browser's back button returns to the previous room.

@@ -291,6 +291,23 @@ testEach("a reload keeps the name, the room and the own lines, until the user le
   await bob.seesAll("#here li", ["Bob (you)", "Anna"]);
 });
 
+testEach("the name is asked for once the page can take it", "chat", async (site) => {
+  const ann = await site.window();
+  const script = "**/socket.io/socket.io.min.js";
+  let load;
+  const loads = new Promise((resolve) => (load = resolve));
+  await ann.page.route(script, (route) => loads.then(() => route.continue()));
+  const asked = ann.page.waitForRequest(script);
+  const reloaded = ann.page.reload();
+  await asked;
+  assert.equal(await ann.page.locator("#name").isVisible(), false);
+  load();
+  await ann.fill("#name", "Ann");
+  await ann.press("#name", "Enter");
+  await ann.seesAll("#here li", ["Ann (you)"]);
+  await reloaded;
+});
+
 testEach("lines of one author in a row are a group", "chat", async (site) => {
   const [ann, bob] = [await come(site, "Ann"), await come(site, "Bob")];
   for (const text of ["one", "two", "three"]) await say(ann, text);

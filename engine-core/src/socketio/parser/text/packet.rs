@@ -1,7 +1,7 @@
 //! The text form of a received Socket.IO packet: `<type>[<n>-][<namespace>,][<id>][<JSON>]`.
 
 use super::json;
-use super::string::{MAX_TWICE, is_plain, skip_name, skip_plain};
+use super::string::{MAX_TWICE, is_plain, skip_name};
 use crate::engineio::SEPARATOR;
 use crate::socketio::error::DecodeError;
 use crate::socketio::kind::{Kind, MAX_ID, is_reserved, is_reserved_name};
@@ -133,66 +133,38 @@ fn split_id(text: &str) -> Result<(Option<u64>, &str), DecodeError> {
 /// valid.
 #[inline]
 pub(super) fn check_string(kind: Kind, text: &str, limits: &Limits) -> Option<usize> {
-    let (name_end, string) = split_strings(kind, text, limits)?;
-    is_plain(string).then_some(name_end)
-}
-
-/// Does the same for data whose arguments are several strings.
-#[inline(never)]
-pub(super) fn check_strings(kind: Kind, text: &str, limits: &Limits) -> Option<usize> {
-    let (name_end, mut strings) = split_strings(kind, text, limits)?;
-    loop {
-        strings = skip_plain(strings);
-        if strings.is_empty() {
-            return Some(name_end);
-        }
-        let [b'"', b',', b'"', behind @ ..] = strings else { return None };
-        strings = behind;
-    }
-}
-
-/// Returns the position behind an event's name, and what stands between the first and the last quote behind it.
-#[inline]
-fn split_strings<'a>(kind: Kind, text: &'a str, limits: &Limits) -> Option<(usize, &'a [u8])> {
     let inner = text.as_bytes().strip_prefix(b"[\"")?.strip_suffix(b"\"]")?;
     if limits.max_depth == 0 || text.len() > MAX_TWICE {
         return None;
     }
-    match kind {
+    let (name_end, string) = match kind {
         Kind::Event => {
             let behind = skip_name(inner);
             let name = inner.get(..inner.len() - behind.len())?;
             if name.len() > limits.max_event_len || is_reserved_name(name) {
                 return None;
             }
-            let [b'"', b',', b'"', strings @ ..] = behind else { return None };
-            Some((2 + name.len() + 1, strings))
+            let [b'"', b',', b'"', string @ ..] = behind else { return None };
+            (2 + name.len() + 1, string)
         }
-        Kind::Ack => Some((0, inner)),
-        _ => None,
-    }
+        Kind::Ack => (0, inner),
+        _ => return None,
+    };
+    is_plain(string).then_some(name_end)
 }
 
 /// Checks the data. Returns it without trailing whitespace, and the position behind the event's name.
-fn check_data<'a>(kind: Kind, text: &'a str, limits: &Limits) -> Result<(&'a str, usize), DecodeError> {
+pub(super) fn check_data<'a>(
+    kind: Kind,
+    text: &'a str,
+    limits: &Limits,
+) -> Result<(&'a str, usize), DecodeError> {
     if text.is_empty() {
         return match kind {
             Kind::Connect | Kind::Disconnect | Kind::ConnectError => Ok(("", 0)),
             _ => Err(DecodeError::Payload),
         };
     }
-    if let Some(name_end) = check_strings(kind, text, limits) {
-        return Ok((text, name_end));
-    }
-    check_json(kind, text, limits)
-}
-
-/// Does the same for any data that is not empty.
-pub(super) fn check_json<'a>(
-    kind: Kind,
-    text: &'a str,
-    limits: &Limits,
-) -> Result<(&'a str, usize), DecodeError> {
     let scanned = json::scan(text, limits.max_depth)?;
     let name_end = match (kind, text.as_bytes().first()) {
         (Kind::Connect, Some(b'{')) => 0,

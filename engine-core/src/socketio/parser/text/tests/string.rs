@@ -1,7 +1,7 @@
 use crate::socketio::kind::Kind;
 use crate::socketio::limits::Limits;
 use crate::socketio::packet::{Hint, Packet};
-use crate::socketio::parser::text::packet::{check_json, check_string, check_strings};
+use crate::socketio::parser::text::packet::{check_data, check_string};
 use crate::socketio::parser::text::string::{is_plain, skip_name, skip_plain};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -79,11 +79,10 @@ proptest! {
     ) {
         let (digit, kind) = if is_event { ("2", Kind::Event) } else { ("31", Kind::Ack) };
         let limits = Limits { max_depth, max_event_len, ..Limits::default() };
-        let string = check_string(kind, &data, &limits);
-        if let Some(name_end) = string.or_else(|| check_strings(kind, &data, &limits)) {
-            prop_assert_eq!(check_json(kind, &data, &limits), Ok((&*data, name_end)));
+        if let Some(name_end) = check_string(kind, &data, &limits) {
+            prop_assert_eq!(check_data(kind, &data, &limits), Ok((&*data, name_end)));
             let strings = serde_json::from_str::<Vec<String>>(&data).unwrap();
-            prop_assert_eq!(string.is_some(), strings.len() == 1 + usize::from(is_event));
+            prop_assert_eq!(strings.len(), 1 + usize::from(is_event));
         }
         let text = std::format!("{digit}{data}");
         if let Ok(packet) = Packet::decode(&text, &limits) {

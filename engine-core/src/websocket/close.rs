@@ -1,6 +1,7 @@
 //! The body of a close frame.
 
 use super::Error;
+use crate::utf8::from_utf8;
 
 /// The contents of a close frame (RFC 6455, 5.5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +22,7 @@ impl<'a> CloseFrame<'a> {
         if !is_valid_close_code(code) {
             return Err(Error::InvalidCloseCode(code));
         }
-        let reason = simdutf8::basic::from_utf8(reason).map_err(|_| Error::InvalidUtf8)?;
+        let reason = from_utf8(reason).ok_or(Error::InvalidUtf8)?;
         Ok(Some(Self { code, reason }))
     }
 }

@@ -23,6 +23,7 @@ use crate::engineio::transport::Transport;
 use crate::engineio::version::Version;
 use crate::random::Random;
 use crate::time::{Time, earliest};
+use crate::utf8::from_utf8;
 use crate::websocket::Deflate;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -399,9 +400,9 @@ impl Session {
                 self.fail_opening(TransportError::from(HandshakeError::Version).into());
                 None
             }
-            (_, Lane::Poll) => match simdutf8::basic::from_utf8(body) {
-                Ok(text) => Some(text),
-                Err(_) => {
+            (_, Lane::Poll) => match from_utf8(body) {
+                Some(text) => Some(text),
+                None => {
                     self.handle_unreadable(now, lane, PacketError::Utf8);
                     None
                 }

@@ -17,6 +17,7 @@ use crate::engineio::version::{Opening, Version};
 use crate::http::{self, Body, Coding, Cookie, Cors, Request, Status};
 use crate::outbound::Outbound;
 use crate::time::Time;
+use crate::utf8::from_utf8;
 use crate::websocket::Deflate;
 use alloc::borrow::{Cow, ToOwned};
 use alloc::boxed::Box;
@@ -533,7 +534,7 @@ impl Exchange {
                 Ok(Packets::of_v3(v3::Payload::Binary(body)))
             }
             (Version::V3, _) => {
-                let text = core::str::from_utf8(body).map_err(|_| PacketError::Utf8)?;
+                let text = from_utf8(body).ok_or(PacketError::Utf8)?;
                 Ok(Packets::of_v3(v3::Payload::Text(text)))
             }
         }

@@ -2,6 +2,7 @@
 
 use crate::engineio::packet::{Packet, PacketError, split_first};
 use crate::engineio::v3;
+use crate::utf8::from_utf8;
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -30,7 +31,7 @@ impl<'a> Packets<'a> {
     /// # Errors
     /// [`PacketError::Utf8`] if it is not UTF-8.
     pub fn of(body: &'a [u8]) -> Result<Packets<'a>, PacketError> {
-        let text = core::str::from_utf8(body).map_err(|_| PacketError::Utf8)?;
+        let text = from_utf8(body).ok_or(PacketError::Utf8)?;
         Ok(Packets::of_text(text))
     }
 

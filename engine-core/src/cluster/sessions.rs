@@ -12,6 +12,7 @@ use super::writer::Writer;
 use super::{clustered, dialect};
 use crate::socketio::recovery::StreamPosition;
 use crate::socketio::{OwnedArgs, Target};
+use crate::utf8::from_utf8;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -355,7 +356,7 @@ impl<'a> EntryFields<'a> {
             }
         }
         let text = |field: &'static str, value: Option<&'a [u8]>| {
-            let text = value.and_then(|value| simdutf8::basic::from_utf8(value).ok());
+            let text = value.and_then(from_utf8);
             text.filter(|text| text.len() <= super::message::MAX_NAME).ok_or(BusError::Field(field))
         };
         Ok(EntryFields {

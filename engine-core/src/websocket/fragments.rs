@@ -1,5 +1,6 @@
 //! Reassembly of fragmented messages (RFC 6455, 5.4).
 
+use crate::utf8::from_utf8;
 use alloc::{borrow::Cow, string::String, vec::Vec};
 
 #[cfg(feature = "deflate")]
@@ -126,7 +127,7 @@ impl Text {
                 let (text, start) = rest.split_at_checked(error.valid_up_to()).ok_or(Error::InvalidUtf8)?;
                 // This validates the text a second time, as avoiding that takes unsafe code. Few
                 // fragments end inside a character.
-                let text = simdutf8::basic::from_utf8(text).map_err(|_| Error::InvalidUtf8)?;
+                let text = from_utf8(text).ok_or(Error::InvalidUtf8)?;
                 self.whole.push_str(text);
                 for &byte in start {
                     self.push_pending(byte)?;

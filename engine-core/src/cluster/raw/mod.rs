@@ -5,6 +5,7 @@ mod msgpack;
 mod reader;
 
 use crate::socketio::text;
+use crate::utf8::from_utf8;
 use alloc::borrow::Cow;
 use alloc::string::{String, ToString};
 use core::str;
@@ -168,9 +169,9 @@ impl<'a> Raw<'a> {
 
 /// Decodes a string. The usual case is faster than by `from_utf8_lossy`.
 fn decode(bytes: &[u8]) -> Cow<'_, str> {
-    match simdutf8::basic::from_utf8(bytes) {
-        Ok(text) => text.into(),
-        Err(_) => String::from_utf8_lossy(bytes),
+    match from_utf8(bytes) {
+        Some(text) => text.into(),
+        None => String::from_utf8_lossy(bytes),
     }
 }
 

@@ -4,6 +4,7 @@ use super::{Raw, msgpack};
 use crate::cluster::error::BusError;
 use crate::cluster::limits::{ClusterLimits, MAX_DEPTH};
 use crate::socketio::text::{Container, Fault, Scanner, unescape};
+use crate::utf8::from_utf8;
 use alloc::borrow::Cow;
 use core::str;
 
@@ -37,7 +38,7 @@ impl<'a> Reader<'a> {
         }
         let source = match message.first() {
             Some(b'{') => {
-                let text = simdutf8::basic::from_utf8(message).map_err(|_| BusError::Syntax)?;
+                let text = from_utf8(message).ok_or(BusError::Syntax)?;
                 Source::Json(text, Scanner::new(text, MAX_DEPTH))
             }
             _ => Source::MsgPack { message, rest: message, depth: 0, attachments: 0 },

@@ -13,6 +13,11 @@ impl Inflated {
         self.0 = 0;
     }
 
+    /// Returns whether nothing was counted in this turn.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0 == 0
+    }
+
     /// Counts a message, unless it borrows from the input.
     pub(crate) fn count(&mut self, message: &Message<'_>) {
         let len = match message {

@@ -325,6 +325,10 @@ impl Protocol for Box<dyn Outgoing> {
         (**self).handle_wake(now);
     }
 
+    fn wants_wake(&self) -> bool {
+        (**self).wants_wake()
+    }
+
     fn handle_data(&mut self, now: Time, input: &mut [u8]) -> usize {
         (**self).handle_data(now, input)
     }

@@ -46,6 +46,11 @@ pub trait Protocol {
     fn set_waker(&mut self, waker: &Waker);
     /// Begins a turn. The stream may be ready, the waker may have been called, or neither.
     fn handle_wake(&mut self, now: Time);
+    /// Returns whether [`handle_wake`](Protocol::handle_wake) has anything to do. If not, a turn may begin without it, and need
+    /// not read the clock. Default: `true`.
+    fn wants_wake(&self) -> bool {
+        true
+    }
     /// Handles received bytes and returns how many were consumed from the front. The caller must pass the rest again,
     /// followed by the bytes that arrive next. The bytes may be changed in place.
     fn handle_data(&mut self, now: Time, input: &mut [u8]) -> usize;

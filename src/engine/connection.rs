@@ -540,6 +540,15 @@ impl<A: Application> Protocol for Connection<A> {
         self.follow_session(now);
     }
 
+    fn wants_wake(&self) -> bool {
+        // A recipient of a broadcast needs nothing of it: `benches/count broadcast`.
+        let is_quiet = match &self.link {
+            Link::WebSocket { session, inflated, .. } => session.is_steady() && inflated.is_empty(),
+            Link::Other(_) => false,
+        };
+        !is_quiet || self.stream.next_deadline().is_some()
+    }
+
     fn handle_data(&mut self, now: Time, input: &mut [u8]) -> usize {
         let _inside = self.link.enter();
         // Over WebSocket, only a message has a deadline.

@@ -1,6 +1,6 @@
 //! A stream and its protocol as a future.
 
-use super::pump::{Turn, pump};
+use super::pump::{Turn, pump_with};
 use super::stream::{NonBlocking, Stream};
 use crate::host::Runtime;
 use crate::protocol::{Protocol, StreamStatus};
@@ -93,7 +93,7 @@ impl<S: Stream + Unpin, P: Protocol + Unpin, R: Runtime + ?Sized> Future for Dri
             }
             let mut partial = this.rest.take().map_or_else(Vec::new, |rest| rest.partial);
             let mut stream = NonBlocking { stream: &mut this.stream, cx };
-            let turn = pump(this.runtime.now(), &mut stream, &mut this.protocol, &mut partial)?;
+            let turn = pump_with(|| this.runtime.now(), &mut stream, &mut this.protocol, &mut partial)?;
             this.keep(partial, turn == Turn::HalfClose);
             match turn {
                 Turn::Wait => return Poll::Pending,

@@ -4,8 +4,10 @@ use crate::outbound::Outbound;
 use crate::protocol::{Protocol, StreamStatus};
 use crate::time::Time;
 use bytes::Buf;
+use std::cell::LazyCell;
 use std::io::{self, IoSlice, Read, Write};
 use std::mem;
+use std::ops::Deref;
 use std::vec::Vec;
 
 /// The next step after [`pump`].
@@ -65,10 +67,31 @@ pub fn pump<S: Read + Write, P: Protocol>(
     protocol: &mut P,
     partial: &mut Vec<u8>,
 ) -> io::Result<Turn> {
-    protocol.handle_wake(now);
+    turn(&&now, stream, protocol, partial)
+}
+
+/// Does the same as [`pump`], and reads the clock only if something depends on the time.
+pub(super) fn pump_with<S: Read + Write, P: Protocol>(
+    clock: impl FnOnce() -> Time,
+    stream: &mut S,
+    protocol: &mut P,
+    partial: &mut Vec<u8>,
+) -> io::Result<Turn> {
+    turn(&LazyCell::new(clock), stream, protocol, partial)
+}
+
+fn turn<S: Read + Write, P: Protocol>(
+    now: &impl Deref<Target = Time>,
+    stream: &mut S,
+    protocol: &mut P,
+    partial: &mut Vec<u8>,
+) -> io::Result<Turn> {
+    if protocol.wants_wake() {
+        protocol.handle_wake(**now);
+    }
     // Complete messages may be left in it from a turn in which the application could not keep up.
     if !partial.is_empty() && protocol.wants_read() {
-        resume(now, protocol, partial);
+        resume(**now, protocol, partial);
     }
     let mut buffer = protocol.lend_buffer();
     let read = read_all(now, stream, protocol, partial, &mut buffer);
@@ -88,7 +111,7 @@ pub fn pump<S: Read + Write, P: Protocol>(
     Ok(match protocol.status() {
         StreamStatus::Open => wait,
         StreamStatus::HalfClose => {
-            protocol.handle_half_closed(now);
+            protocol.handle_half_closed(**now);
             Turn::HalfClose
         }
         StreamStatus::Closed => Turn::Done,
@@ -106,7 +129,7 @@ enum Reading {
 }
 
 fn read_all<S: Read, P: Protocol>(
-    now: Time,
+    now: &impl Deref<Target = Time>,
     stream: &mut S,
     protocol: &mut P,
     partial: &mut Vec<u8>,
@@ -118,24 +141,24 @@ fn read_all<S: Read, P: Protocol>(
         }
         match stream.read(buffer) {
             Ok(0) => {
-                protocol.handle_eof(now);
+                protocol.handle_eof(**now);
                 return Ok(Reading::Drained);
             }
             Ok(n) => {
                 let (input, _) = buffer.split_at_mut(n.min(buffer.len()));
                 if partial.is_empty() {
-                    let used = protocol.handle_data(now, input);
+                    let used = protocol.handle_data(**now, input);
                     keep(protocol, partial, input.get(used..).unwrap_or_default());
                 } else {
                     keep(protocol, partial, input);
-                    resume(now, protocol, partial);
+                    resume(**now, protocol, partial);
                 }
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Reading::Drained),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             // TLS ended without `close_notify`. This is safe, because a truncated message is noticed by its length.
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
-                protocol.handle_eof(now);
+                protocol.handle_eof(**now);
                 return Ok(Reading::Drained);
             }
             Err(e) => return Err(e),
@@ -220,6 +243,7 @@ fn write_several<S: Write>(stream: &mut S, queue: &Outbound) -> io::Result<usize
 mod tests {
     use super::*;
     use std::boxed::Box;
+    use std::cell::Cell;
     use std::task::Waker;
 
     /// A protocol that lends one buffer, and reads all that comes.
@@ -227,12 +251,17 @@ mod tests {
     struct Lender {
         buffer: Option<Box<[u8]>>,
         input: Vec<u8>,
+        wants_wake: bool,
     }
 
     impl Protocol for Lender {
         fn set_waker(&mut self, _: &Waker) {}
 
         fn handle_wake(&mut self, _: Time) {}
+
+        fn wants_wake(&self) -> bool {
+            self.wants_wake
+        }
 
         fn handle_data(&mut self, _: Time, input: &mut [u8]) -> usize {
             assert!(self.buffer.is_none(), "it is in use");
@@ -285,6 +314,24 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn a_turn_that_does_not_depend_on_the_time_does_not_read_the_clock() {
+        let read = Cell::new(0);
+        let clock = || {
+            read.set(read.get() + 1);
+            Time::ZERO
+        };
+        let turn = |stream: &'static [u8], wants_wake| {
+            let mut protocol = Lender { buffer: Some(Box::from([0; 3])), wants_wake, ..Lender::default() };
+            pump_with(clock, &mut Broken(stream), &mut protocol, &mut Vec::new()).unwrap_err();
+            read.take()
+        };
+        assert_eq!(turn(b"", false), 0);
+        assert_eq!(turn(b"", true), 1);
+        // Once for all that is read.
+        assert_eq!(turn(b"seven b", false), 1);
     }
 
     #[test]

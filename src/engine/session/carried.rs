@@ -257,8 +257,9 @@ impl<A: Application> Session<A> {
     /// acknowledgement would wait in vain if the client was not read, so each pending acknowledgement raises
     /// the limit by one.
     pub(in crate::engine) fn has_capacity(&self) -> bool {
-        let awaited = self.0.awaited.load(Ordering::Relaxed);
-        self.0.running.load(Ordering::Relaxed) < MAX_RUNNING.saturating_add(awaited)
+        let running = self.0.running.load(Ordering::Relaxed);
+        // The second number lies in memory that a turn does not need otherwise.
+        running < MAX_RUNNING || running < MAX_RUNNING.saturating_add(self.0.awaited.load(Ordering::Relaxed))
     }
 
     /// Counts a pending acknowledgement, which raises the handler limit; then wake the waker that

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::vec::Vec;
 
-/// [`pump`] as a future, for any executor. It completes when the stream should be closed.
+/// [`pump`](super::pump()) as a future, for any executor. It completes when the stream should be closed.
 ///
 /// It keeps a thin pointer if `R` is sized: an `Arc<dyn Runtime>` in an [`Arc`] of its own, shared by all streams of a
 /// server, makes every task smaller.

@@ -46,8 +46,7 @@ pub(crate) struct Scanned<'a> {
 /// There may be whitespace behind the value, but not in front of it.
 pub(crate) fn scan(text: &str, max_depth: usize) -> Result<Scanned<'_>, Fault> {
     let mut scanner = Scanner::new(text, max_depth);
-    let mut first = None;
-    let mut first_end = 0;
+    let (mut first, mut first_end) = (None, 0);
     if scanner.eat(b'[') {
         scanner.open(Container::Array)?;
         scanner.whitespace();
@@ -62,12 +61,7 @@ pub(crate) fn scan(text: &str, max_depth: usize) -> Result<Scanned<'_>, Fault> {
                 }
                 first_end = scanner.position();
                 first = text.get(start..first_end);
-                scanner.strings()?;
-                // Lists of strings, of which there are many, end here.
-                if scanner.rest == b"]" {
-                    return Ok(Scanned { value: text, first, first_end });
-                }
-                scanner.rest_of_value(Next::Behind)?;
+                return scanner.rest_of_list(text).map(|value| Scanned { value, first, first_end });
             }
         }
     } else {
@@ -76,9 +70,15 @@ pub(crate) fn scan(text: &str, max_depth: usize) -> Result<Scanned<'_>, Fault> {
         }
         scanner.rest_of_value(Next::Value)?;
     }
-    let value = text.get(..scanner.position()).ok_or(Fault::Syntax)?;
-    scanner.whitespace();
-    if scanner.rest.is_empty() { Ok(Scanned { value, first, first_end }) } else { Err(Fault::Syntax) }
+    scanner.end(text).map(|value| Scanned { value, first, first_end })
+}
+
+/// Checks an array whose first element, which is valid, ends at `position`. Returns it without the whitespace behind it.
+pub(super) fn scan_behind(text: &str, position: usize, max_depth: usize) -> Result<&str, Fault> {
+    let mut scanner = Scanner::new(text, max_depth);
+    scanner.open(Container::Array)?;
+    scanner.rest = text.as_bytes().get(position..).unwrap_or_default();
+    scanner.rest_of_list(text)
 }
 
 /// An iterator over the elements of a JSON array, as they are written.
@@ -388,14 +388,27 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Scans the strings that follow in an array, which most arguments are, by the shortest path.
+    /// Scans the rest of an array and of `text` behind the first element, and returns the text without the whitespace at its
+    /// end.
     #[inline]
-    fn strings(&mut self) -> Result<(), Fault> {
+    fn rest_of_list(mut self, text: &str) -> Result<&str, Fault> {
+        // Strings, which most arguments are, by the shortest path.
         while let Some(rest) = self.rest.strip_prefix(b",\"") {
             self.rest = rest;
             self.string()?;
         }
-        Ok(())
+        if self.rest == b"]" {
+            return Ok(text);
+        }
+        self.rest_of_value(Next::Behind)?;
+        self.end(text)
+    }
+
+    /// Scans the end of `text`, and returns it without the whitespace there.
+    fn end(mut self, text: &str) -> Result<&str, Fault> {
+        let value = text.get(..self.position()).ok_or(Fault::Syntax)?;
+        self.whitespace();
+        if self.rest.is_empty() { Ok(value) } else { Err(Fault::Syntax) }
     }
 
     /// Scans a scalar, an empty container, or a container up to its first value.

@@ -1,7 +1,7 @@
 use crate::socketio::kind::Kind;
 use crate::socketio::limits::Limits;
 use crate::socketio::packet::{Hint, Packet};
-use crate::socketio::parser::text::packet::{check_data, check_string};
+use crate::socketio::parser::text::packet::{check, check_data};
 use crate::socketio::parser::text::string::{is_plain, skip_name, skip_plain};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -52,9 +52,14 @@ fn any_data() -> impl Strategy<Value = String> {
     let pieces =
         &["[", "]", "\"", ",", "\\", "ack", "connect", "a name", " ", "\n", "é", "x", "1", "{}", "\",\""];
     let piece = prop_oneof![proptest::sample::select(&pieces[..]).prop_map(String::from), "[a-z]{0,40}"];
+    let items =
+        &["\"\"", "\"an item\"", "\"\\n\"", "1", "{}", "[\"b\"]", " \"c\"", "\"d\" ", "\"", "[", "]", " "];
+    let items = prop::collection::vec(proptest::sample::select(&items[..]), 0..5);
     prop_oneof![
+        (piece.clone(), items).prop_map(|(name, items)| std::format!("[\"{name}\",{}]", items.join(","))),
         prop::collection::vec(piece.clone(), 0..8).prop_map(|pieces| pieces.concat()),
-        (piece.clone(), piece.clone()).prop_map(|(name, string)| std::format!("[\"{name}\",\"{string}\"]")),
+        (piece.clone(), proptest::sample::select(&[",", ",", ":", "x", ""][..]), piece.clone())
+            .prop_map(|(name, comma, string)| std::format!("[\"{name}\"{comma}\"{string}\"]")),
         piece.prop_map(|string| std::format!("[\"{string}\"]")),
     ]
 }
@@ -79,8 +84,10 @@ proptest! {
     ) {
         let (digit, kind) = if is_event { ("2", Kind::Event) } else { ("31", Kind::Ack) };
         let limits = Limits { max_depth, max_event_len, ..Limits::default() };
-        if let Some(name_end) = check_string(kind, &data, &limits) {
-            prop_assert_eq!(check_data(kind, &data, &limits), Ok((&*data, name_end)));
+        let checked = check(kind, &data, &limits);
+        let plain = checked.map(|(data, name_end, _)| (data, name_end));
+        prop_assert_eq!(plain, check_data(kind, &data, &limits));
+        if let Ok((_, _, Hint(true))) = checked {
             let strings = serde_json::from_str::<Vec<String>>(&data).unwrap();
             prop_assert_eq!(strings.len(), 1 + usize::from(is_event));
         }

@@ -133,9 +133,9 @@ pub(super) fn check<'a>(
     text: &'a str,
     limits: &Limits,
 ) -> Result<(&'a str, usize, Hint), DecodeError> {
-    let is_short = limits.max_depth > 0;
+    let may_nest = limits.max_depth > 0;
     match kind {
-        Kind::Event if is_short => {
+        Kind::Event if may_nest => {
             if let Some(name_end) = plain_name(text, limits) {
                 if is_last_string(text, name_end, b',') {
                     return Ok((text, name_end, Hint(true)));
@@ -144,7 +144,7 @@ pub(super) fn check<'a>(
                 return Ok((data, name_end, Hint(false)));
             }
         }
-        Kind::Ack if is_short && is_last_string(text, 0, b'[') => return Ok((text, 0, Hint(true))),
+        Kind::Ack if may_nest && is_last_string(text, 0, b'[') => return Ok((text, 0, Hint(true))),
         _ => {}
     }
     check_data(kind, text, limits).map(|(data, name_end)| (data, name_end, Hint(false)))

@@ -541,12 +541,13 @@ impl<A: Application> Protocol for Connection<A> {
     }
 
     fn wants_wake(&self) -> bool {
-        // A recipient of a broadcast needs nothing of it: `benches/count broadcast`.
-        let is_quiet = match &self.link {
-            Link::WebSocket { session, inflated, .. } => session.is_steady() && inflated.is_empty(),
-            Link::Other(_) => false,
-        };
-        !is_quiet || self.stream.next_deadline().is_some()
+        match &self.link {
+            // A recipient of a broadcast needs nothing of it: `benches/count broadcast`.
+            Link::WebSocket { session, inflated, .. } => {
+                !session.is_steady() || !inflated.is_empty() || self.stream.next_deadline().is_some()
+            }
+            Link::Other(_) => true,
+        }
     }
 
     fn handle_data(&mut self, now: Time, input: &mut [u8]) -> usize {

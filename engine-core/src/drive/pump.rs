@@ -7,7 +7,6 @@ use bytes::Buf;
 use std::cell::LazyCell;
 use std::io::{self, IoSlice, Read, Write};
 use std::mem;
-use std::ops::Deref;
 use std::vec::Vec;
 
 /// The next step after [`pump`].
@@ -67,7 +66,7 @@ pub fn pump<S: Read + Write, P: Protocol>(
     protocol: &mut P,
     partial: &mut Vec<u8>,
 ) -> io::Result<Turn> {
-    turn(&&now, stream, protocol, partial)
+    turn(&|| now, stream, protocol, partial)
 }
 
 /// Does the same as [`pump`], and reads the clock only if something depends on the time.
@@ -77,21 +76,22 @@ pub(super) fn pump_with<S: Read + Write, P: Protocol>(
     protocol: &mut P,
     partial: &mut Vec<u8>,
 ) -> io::Result<Turn> {
-    turn(&LazyCell::new(clock), stream, protocol, partial)
+    let now = LazyCell::new(clock);
+    turn(&|| *now, stream, protocol, partial)
 }
 
 fn turn<S: Read + Write, P: Protocol>(
-    now: &impl Deref<Target = Time>,
+    now: &impl Fn() -> Time,
     stream: &mut S,
     protocol: &mut P,
     partial: &mut Vec<u8>,
 ) -> io::Result<Turn> {
     if protocol.wants_wake() {
-        protocol.handle_wake(**now);
+        protocol.handle_wake(now());
     }
     // Complete messages may be left in it from a turn in which the application could not keep up.
     if !partial.is_empty() && protocol.wants_read() {
-        resume(**now, protocol, partial);
+        resume(now(), protocol, partial);
     }
     let mut buffer = protocol.lend_buffer();
     let read = read_all(now, stream, protocol, partial, &mut buffer);
@@ -111,7 +111,7 @@ fn turn<S: Read + Write, P: Protocol>(
     Ok(match protocol.status() {
         StreamStatus::Open => wait,
         StreamStatus::HalfClose => {
-            protocol.handle_half_closed(**now);
+            protocol.handle_half_closed(now());
             Turn::HalfClose
         }
         StreamStatus::Closed => Turn::Done,
@@ -129,7 +129,7 @@ enum Reading {
 }
 
 fn read_all<S: Read, P: Protocol>(
-    now: &impl Deref<Target = Time>,
+    now: &impl Fn() -> Time,
     stream: &mut S,
     protocol: &mut P,
     partial: &mut Vec<u8>,
@@ -141,24 +141,24 @@ fn read_all<S: Read, P: Protocol>(
         }
         match stream.read(buffer) {
             Ok(0) => {
-                protocol.handle_eof(**now);
+                protocol.handle_eof(now());
                 return Ok(Reading::Drained);
             }
             Ok(n) => {
                 let (input, _) = buffer.split_at_mut(n.min(buffer.len()));
                 if partial.is_empty() {
-                    let used = protocol.handle_data(**now, input);
+                    let used = protocol.handle_data(now(), input);
                     keep(protocol, partial, input.get(used..).unwrap_or_default());
                 } else {
                     keep(protocol, partial, input);
-                    resume(**now, protocol, partial);
+                    resume(now(), protocol, partial);
                 }
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Reading::Drained),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             // TLS ended without `close_notify`. This is safe, because a truncated message is noticed by its length.
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
-                protocol.handle_eof(**now);
+                protocol.handle_eof(now());
                 return Ok(Reading::Drained);
             }
             Err(e) => return Err(e),

@@ -87,9 +87,10 @@ proptest! {
         let checked = check(kind, &data, &limits);
         let plain = checked.map(|(data, name_end, _)| (data, name_end));
         prop_assert_eq!(plain, check_data(kind, &data, &limits));
-        if let Ok((_, _, Hint(true))) = checked {
-            let strings = serde_json::from_str::<Vec<String>>(&data).unwrap();
-            prop_assert_eq!(strings.len(), 1 + usize::from(is_event));
+        if let Ok((_, _, Hint(is_string))) = checked {
+            let strings = serde_json::from_str::<Vec<String>>(&data).unwrap_or_default();
+            let is_plain = !data.contains('\\') && serde_json::to_string(&strings).unwrap() == data;
+            prop_assert_eq!(is_string, is_plain && strings.len() == 1 + usize::from(is_event));
         }
         let text = std::format!("{digit}{data}");
         if let Ok(packet) = Packet::decode(&text, &limits) {

@@ -24,18 +24,20 @@ const GET: &[u8] = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
 const LAST: &[u8] = b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
 /// A protocol that stops reading while `high_water` bytes wait to be written.
-struct App(Wire);
+struct App(Wire, Option<Waker>);
 
 fn app() -> App {
-    App(Wire { reads: false, ..Wire::new() })
+    App(Wire { reads: false, ..Wire::new() }, None)
 }
 
 fn websocket(high_water: usize) -> App {
-    App(Wire { reads: false, high_water, ..Wire::upgraded(limits_with(|_| {})) })
+    App(Wire { reads: false, high_water, ..Wire::upgraded(limits_with(|_| {})) }, None)
 }
 
 impl Protocol for App {
-    fn set_waker(&mut self, _: &Waker) {}
+    fn set_waker(&mut self, waker: &Waker) -> bool {
+        self.1.replace(waker.clone()).is_none_or(|known| !known.will_wake(waker))
+    }
 
     fn handle_wake(&mut self, now: Time) {
         self.0.connection.handle_timeout(now);
@@ -168,6 +170,11 @@ impl Shared {
 }
 
 impl Stream for Shared {
+    fn is_readable(&self) -> bool {
+        let pipe = self.lock();
+        pipe.eof || !pipe.reads.is_empty()
+    }
+
     fn poll_read(&mut self, _: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         blocked(self.lock().read(buf))
     }
@@ -424,7 +431,7 @@ proptest! {
             prop_assert_eq!(run(&mut pipe, &mut app, &mut Vec::new()).unwrap(), Turn::Wait);
             (pipe.written, app.0.events)
         };
-        let mut app = App(Wire { high_water, ..app().0 });
+        let mut app = App(Wire { high_water, ..app().0 }, None);
         let (mut pipe, mut partial) = (Pipe::default(), Vec::new());
         let mut rest = input.as_slice();
         for (i, size) in sizes.iter().enumerate() {
@@ -530,6 +537,43 @@ fn a_drive_wakes_itself_only_if_there_is_more_to_do() {
     assert!(pipe.lock().reads.is_empty());
     pipe.lock().reads.push_back(Err(ErrorKind::ConnectionReset.into()));
     assert!(matches!(poll(&mut drive, &waker), Poll::Ready(Err(_))));
+}
+
+#[test]
+fn a_drive_does_not_read_again_until_the_stream_reports_something() {
+    let pipe = Shared::new(Pipe::wide([]));
+    let mut drive = Drive::new(pipe.clone(), app(), Arc::new(Clock::default()));
+    let (_, waker) = wakes();
+    for _ in 0..3 {
+        assert!(poll(&mut drive, &waker).is_pending());
+        assert_eq!(pipe.lock().reads_asked, 1);
+    }
+    pipe.lock().reads.push_back(Ok(GET.to_vec()));
+    assert!(poll(&mut drive, &waker).is_pending());
+    assert!(is_answer(&pipe.lock().written));
+    let asked = pipe.lock().reads_asked;
+    assert!(poll(&mut drive, &waker).is_pending());
+    assert_eq!(pipe.lock().reads_asked, asked);
+    // The stream knows only the waker before.
+    let (_, other) = wakes();
+    assert!(poll(&mut drive, &other).is_pending());
+    assert_eq!(pipe.lock().reads_asked, asked + 1);
+}
+
+#[test]
+fn a_drive_reads_until_it_would_block_once_the_protocol_wants_more() {
+    let frame = masked(Opcode::Binary, &[0; 100]);
+    let pipe = Shared::new(Pipe { reads: [Ok(frame)].into(), ..Pipe::default() });
+    let mut drive = Drive::new(pipe.clone(), websocket(50), Arc::new(Clock::default()));
+    let (_, waker) = wakes();
+    // The echo cannot be written, and nothing more is read until it is. So the stream has not been told to report.
+    assert!(poll(&mut drive, &waker).is_pending());
+    assert_eq!(pipe.lock().reads_asked, 1);
+    pipe.lock().is_wide = true;
+    for _ in 0..3 {
+        assert!(poll(&mut drive, &waker).is_pending());
+    }
+    assert_eq!(pipe.lock().reads_asked, 2);
 }
 
 // `serve`.

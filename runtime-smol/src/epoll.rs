@@ -220,6 +220,12 @@ impl Socket {
 }
 
 impl Stream for Socket {
+    fn is_readable(&self) -> bool {
+        let readiness = lock(&self.readiness);
+        // Writing shares the waker, and may have used it up.
+        readiness.readable || readiness.waker.is_none()
+    }
+
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
             let events = ready!(self.poll_ready(cx, |it| it.readable));
@@ -357,6 +363,20 @@ mod tests {
             assert!(lock(&socket.readiness).readable);
             socket.exhaust(events + 1, |it| it.readable = false);
             assert!(!lock(&socket.readiness).readable);
+        });
+    }
+
+    #[test]
+    fn a_drained_socket_is_readable_once_its_waker_was_called_even_if_only_writing_is_possible() {
+        run(async |sockets, listener| {
+            let (mut socket, _peer) = connect(&sockets, &listener);
+            for event in [EventFlags::OUT, EventFlags::IN] {
+                assert!(poll_fn(|cx| Poll::Ready(socket.poll_read(cx, &mut [0]).is_pending())).await);
+                assert!(!socket.is_readable());
+                lock(&socket.readiness).writable = false;
+                lock(&socket.readiness).handle(event);
+                assert!(socket.is_readable());
+            }
         });
     }
 

@@ -47,10 +47,12 @@ enum Opened {
 }
 
 async fn open(to: &Destination, attempts: &mut Attempts) -> io::Result<Opened> {
-    let mut stream = open_tcp(to.first_hop(), attempts).await.map_err(|error| to.explain(error))?;
+    let stream = open_tcp(to.first_hop(), attempts).await.map_err(|error| to.explain(error))?;
     // Messages are written whole, so waiting for more to come only delays them. A failure costs no more than that delay.
     let _ = stream.set_nodelay(true);
-    drive::open_tunnel(&mut Io(&mut stream), to).await?;
+    let mut stream = Io(stream);
+    drive::open_tunnel(&mut stream, to).await?;
+    let stream = stream.0;
     #[cfg(feature = "tls")]
     if let Some(tls) = &to.tls {
         let name = ServerName::try_from(to.host.clone()).map_err(io::Error::other)?;

@@ -1,22 +1,49 @@
 //! Tokio's byte streams.
 
 use sockeye_core::drive::Stream;
+use std::any::Any;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::task::coop;
 
 /// Any of tokio's byte streams as a [`Stream`].
 #[derive(Debug)]
 pub struct Io<T>(pub T);
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Stream for Io<T> {
+impl<T: 'static> Io<T> {
+    /// Returns the stream if it is that of a socket, which can be tried without registering the task: a delivery of a broadcast
+    /// takes a quarter fewer instructions by it.
+    fn tcp(&self) -> Option<&TcpStream> {
+        (&self.0 as &dyn Any).downcast_ref()
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Stream for Io<T> {
+    fn is_readable(&self) -> bool {
+        self.tcp().is_none_or(|tcp| tcp.try_io(Interest::READABLE, || Ok(())).is_ok())
+    }
+
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buf = ReadBuf::new(buf);
-        Pin::new(&mut self.0).poll_read(cx, &mut buf).map_ok(|()| buf.filled().len())
+        let read = poll_fn(|cx| Pin::new(&mut self.0).poll_read(cx, &mut buf));
+        let poll = match coop::has_budget_remaining() {
+            true => pin!(read).poll(cx),
+            // Otherwise it would be pending without having registered the task.
+            false => pin!(coop::unconstrained(read)).poll(cx),
+        };
+        poll.map_ok(|()| buf.filled().len())
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.tcp().map(|tcp| tcp.try_write(buf)) {
+            Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Some(written) => return Poll::Ready(written),
+            None => {}
+        }
         Pin::new(&mut self.0).poll_write(cx, buf)
     }
 
@@ -30,5 +57,105 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream for Io<T> {
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Wake, Waker};
+    use std::time::Duration;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::task::yield_now;
+    use tokio::time::timeout;
+
+    /// Notes that it was woken.
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    impl Woken {
+        async fn wait(&self) {
+            let woken = async {
+                while !self.0.swap(false, Ordering::Relaxed) {
+                    yield_now().await;
+                }
+            };
+            timeout(Duration::from_secs(10), woken).await.expect("it is woken");
+        }
+    }
+
+    async fn connect() -> (Io<TcpStream>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (Io(listener.accept().await.unwrap().0), peer)
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_was_drained_is_readable_once_it_has_woken_its_task() {
+        let (mut stream, mut peer) = connect().await;
+        let woken = Arc::<Woken>::default();
+        let waker = Waker::from(woken.clone());
+        let mut buf = [0; 10];
+        let mut read = |stream: &mut Io<_>| stream.poll_read(&mut Context::from_waker(&waker), &mut buf);
+        assert!(read(&mut stream).is_pending() && !stream.is_readable());
+        peer.write_all(b"abc").await.unwrap();
+        woken.wait().await;
+        assert!(stream.is_readable());
+        assert!(matches!(read(&mut stream), Poll::Ready(Ok(3))));
+        assert!(read(&mut stream).is_pending() && !stream.is_readable());
+        drop(peer);
+        woken.wait().await;
+        // The end can be read again and again.
+        for _ in 0..2 {
+            assert!(stream.is_readable());
+            assert!(matches!(read(&mut stream), Poll::Ready(Ok(0))));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_read_that_waits_has_registered_its_task_even_if_the_task_has_no_budget_left() {
+        let (mut stream, mut peer) = connect().await;
+        let woken = Arc::<Woken>::default();
+        let waker = Waker::from(woken.clone());
+        let read = poll_fn(|cx| {
+            while coop::has_budget_remaining() {
+                assert!(coop::poll_proceed(cx).map(|budget| budget.made_progress()).is_ready());
+            }
+            Poll::Ready(stream.poll_read(&mut Context::from_waker(&waker), &mut [0]))
+        });
+        assert!(read.await.is_pending());
+        // Tokio wakes a task that has used up its budget.
+        for _ in 0..10 {
+            yield_now().await;
+        }
+        woken.0.store(false, Ordering::Relaxed);
+        peer.write_all(b"a").await.unwrap();
+        woken.wait().await;
+    }
+
+    #[tokio::test]
+    async fn a_write_that_blocks_is_continued_once_the_peer_has_read() {
+        let (mut stream, mut peer) = connect().await;
+        let woken = Arc::<Woken>::default();
+        let waker = Waker::from(woken.clone());
+        let mut written = 0;
+        while let Poll::Ready(n) = stream.poll_write(&mut Context::from_waker(&waker), &[1; 1 << 16]) {
+            written += n.unwrap();
+        }
+        let mut rest = vec![0; written];
+        peer.read_exact(&mut rest).await.unwrap();
+        woken.wait().await;
+        assert!(stream.poll_write(&mut Context::from_waker(&waker), b"a").is_ready());
     }
 }

@@ -483,9 +483,9 @@ fn borrow(headers: &[exchange::Header]) -> impl Iterator<Item = (&'static str, &
 }
 
 impl<A: Application> Protocol for Connection<A> {
-    fn set_waker(&mut self, waker: &Waker) {
+    fn set_waker(&mut self, waker: &Waker) -> bool {
         if self.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
-            return;
+            return false;
         }
         self.waker = Some(waker.clone());
         match &self.link {
@@ -506,6 +506,7 @@ impl<A: Application> Protocol for Connection<A> {
         }
         self.disarm();
         self.arm();
+        true
     }
 
     fn handle_wake(&mut self, now: Time) {

@@ -362,6 +362,10 @@ impl Duplex {
 pub struct ServerEnd(pub(super) Pipe);
 
 impl Stream for ServerEnd {
+    fn is_readable(&self) -> bool {
+        self.0.lock().reader.is_none()
+    }
+
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut pipe = self.0.lock();
         if pipe.broken {
@@ -430,6 +434,10 @@ impl ClientEnd {
 }
 
 impl Stream for ClientEnd {
+    fn is_readable(&self) -> bool {
+        self.pipe.lock().client_reader.is_none()
+    }
+
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut pipe = self.pipe.lock();
         if pipe.broken {

@@ -20,7 +20,8 @@ pub struct Drive<S, P, R: ?Sized = dyn Runtime> {
     stream: S,
     protocol: P,
     runtime: Arc<R>,
-    /// Boxed, because most of the time there is none, and every task pays for its size.
+    /// Boxed, because most of the time there is none, and every task pays for its size. There is one if the stream may be
+    /// readable without reporting it.
     rest: Option<Box<Rest>>,
 }
 
@@ -40,14 +41,8 @@ impl<S: Stream, P: Protocol, R: Runtime + ?Sized> Drive<S, P, R> {
 
     /// Sets the first bytes, if other code has already read them from the stream.
     pub fn with_input(mut self, input: &[u8]) -> Self {
-        self.keep(input.to_vec(), false);
+        self.rest = Some(Box::new(Rest { partial: input.to_vec(), is_shutting_down: false }));
         self
-    }
-
-    fn keep(&mut self, partial: Vec<u8>, is_shutting_down: bool) {
-        if is_shutting_down || !partial.is_empty() {
-            self.rest = Some(Box::new(Rest { partial, is_shutting_down }));
-        }
     }
 
     /// Continues to shut the writing side down. Returns `None` if it is done.
@@ -84,17 +79,22 @@ impl<S: Stream + Unpin, P: Protocol + Unpin, R: Runtime + ?Sized> Future for Dri
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        this.protocol.set_waker(cx.waker());
+        let is_registered = !this.protocol.set_waker(cx.waker());
         loop {
             if this.rest.as_ref().is_some_and(|rest| rest.is_shutting_down)
                 && let Some(result) = this.poll_shutdown(cx)
             {
                 return result;
             }
+            let mut drained = is_registered && this.rest.is_none() && !this.stream.is_readable();
             let mut partial = this.rest.take().map_or_else(Vec::new, |rest| rest.partial);
             let mut stream = NonBlocking { stream: &mut this.stream, cx };
-            let turn = pump_with(|| this.runtime.now(), &mut stream, &mut this.protocol, &mut partial)?;
-            this.keep(partial, turn == Turn::HalfClose);
+            let clock = || this.runtime.now();
+            let turn = pump_with(clock, &mut stream, &mut this.protocol, &mut partial, &mut drained)?;
+            let is_shutting_down = turn == Turn::HalfClose;
+            if is_shutting_down || !drained || !partial.is_empty() {
+                this.rest = Some(Box::new(Rest { partial, is_shutting_down }));
+            }
             match turn {
                 Turn::Wait => return Poll::Pending,
                 Turn::Again => {

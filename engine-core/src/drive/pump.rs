@@ -66,18 +66,20 @@ pub fn pump<S: Read + Write, P: Protocol>(
     protocol: &mut P,
     partial: &mut Vec<u8>,
 ) -> io::Result<Turn> {
-    turn(&|| now, stream, protocol, partial)
+    turn(&|| now, stream, protocol, partial, &mut false)
 }
 
-/// Does the same as [`pump`], and reads the clock only if something depends on the time.
+/// Does the same as [`pump`], and reads the clock only if something depends on the time. Does not read a stream that is
+/// `drained`: reading would block, and the stream reports when it is readable. Sets whether it is so in the end.
 pub(super) fn pump_with<S: Read + Write, P: Protocol>(
     clock: impl FnOnce() -> Time,
     stream: &mut S,
     protocol: &mut P,
     partial: &mut Vec<u8>,
+    drained: &mut bool,
 ) -> io::Result<Turn> {
     let now = LazyCell::new(clock);
-    turn(&|| *now, stream, protocol, partial)
+    turn(&|| *now, stream, protocol, partial, drained)
 }
 
 fn turn<S: Read + Write, P: Protocol>(
@@ -85,6 +87,7 @@ fn turn<S: Read + Write, P: Protocol>(
     stream: &mut S,
     protocol: &mut P,
     partial: &mut Vec<u8>,
+    drained: &mut bool,
 ) -> io::Result<Turn> {
     if protocol.wants_wake() {
         protocol.handle_wake(now());
@@ -93,10 +96,16 @@ fn turn<S: Read + Write, P: Protocol>(
     if !partial.is_empty() && protocol.wants_read() {
         resume(now(), protocol, partial);
     }
-    let mut buffer = protocol.lend_buffer();
-    let read = read_all(now, stream, protocol, partial, &mut buffer);
-    protocol.reclaim_buffer(buffer);
-    let read = read?;
+    let read = match *drained {
+        true => Reading::Drained,
+        false => {
+            let mut buffer = protocol.lend_buffer();
+            let read = read_all(now, stream, protocol, partial, &mut buffer);
+            protocol.reclaim_buffer(buffer);
+            read?
+        }
+    };
+    *drained = matches!(read, Reading::Drained);
     let flushed = flush(stream, protocol)?;
     let wait = match read {
         Reading::Drained => Turn::Wait,
@@ -255,7 +264,9 @@ mod tests {
     }
 
     impl Protocol for Lender {
-        fn set_waker(&mut self, _: &Waker) {}
+        fn set_waker(&mut self, _: &Waker) -> bool {
+            false
+        }
 
         fn handle_wake(&mut self, _: Time) {}
 
@@ -325,7 +336,7 @@ mod tests {
         };
         let turn = |stream: &'static [u8], wants_wake| {
             let mut protocol = Lender { buffer: Some(Box::from([0; 3])), wants_wake, ..Lender::default() };
-            pump_with(clock, &mut Broken(stream), &mut protocol, &mut Vec::new()).unwrap_err();
+            pump_with(clock, &mut Broken(stream), &mut protocol, &mut Vec::new(), &mut false).unwrap_err();
             read.take()
         };
         assert_eq!(turn(b"", false), 0);

@@ -5,6 +5,11 @@ use std::task::{Context, Poll};
 
 /// An asynchronous byte stream, implemented by each runtime for its own streams.
 pub trait Stream {
+    /// Returns whether reading may do more than wait. Returns `false` only if reading was `Pending` the last time, and its waker
+    /// is still registered and has not been called. Default: returns `true`.
+    fn is_readable(&self) -> bool {
+        true
+    }
     /// Reads into `buf` and returns the number of bytes; 0 at the end of the stream.
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
     /// Writes from the front of `buf` and returns the number of bytes. Default: calls

@@ -20,13 +20,12 @@ pub struct Drive<S, P, R: ?Sized = dyn Runtime> {
     stream: S,
     protocol: P,
     runtime: Arc<R>,
-    /// Boxed, because most of the time there is none, and every task pays for its size. There is one if the stream may be
-    /// readable without reporting it.
+    /// Boxed, because most of the time there is none, and every task pays for its size. There is one, if only an empty one,
+    /// unless the last read was pending: then the stream reports when it is readable.
     rest: Option<Box<Rest>>,
 }
 
 /// The state that most streams do not have most of the time.
-#[derive(Default)]
 struct Rest {
     /// The bytes of an incomplete message.
     partial: Vec<u8>,

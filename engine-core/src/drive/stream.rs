@@ -5,8 +5,8 @@ use std::task::{Context, Poll};
 
 /// An asynchronous byte stream, implemented by each runtime for its own streams.
 pub trait Stream {
-    /// Returns whether reading may do more than wait. Returns `false` only if reading was `Pending` the last time, and its waker
-    /// is still registered and has not been called. Default: returns `true`.
+    /// Returns whether a stream whose last read was `Pending` may have something to read now; `false` only if the waker of that
+    /// read is still registered, and has not been called since. Default: returns `true`, for streams that cannot tell.
     fn is_readable(&self) -> bool {
         true
     }

@@ -86,6 +86,8 @@ struct Pipe {
     is_wide: bool,
     written: Vec<u8>,
     eof: bool,
+    /// The end was read.
+    has_ended: bool,
     /// The number of times that flushing blocks.
     unflushed: usize,
     reads_asked: usize,
@@ -114,7 +116,10 @@ impl Read for Pipe {
                 Ok(n)
             }
             Some(Err(error)) => Err(error),
-            None if self.eof => Ok(0),
+            None if self.eof => {
+                self.has_ended = true;
+                Ok(0)
+            }
             None => Err(ErrorKind::WouldBlock.into()),
         }
     }
@@ -172,7 +177,7 @@ impl Shared {
 impl Stream for Shared {
     fn is_readable(&self) -> bool {
         let pipe = self.lock();
-        pipe.eof || !pipe.reads.is_empty()
+        (pipe.eof && !pipe.has_ended) || !pipe.reads.is_empty()
     }
 
     fn poll_read(&mut self, _: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
@@ -558,6 +563,20 @@ fn a_drive_does_not_read_again_until_the_stream_reports_something() {
     let (_, other) = wakes();
     assert!(poll(&mut drive, &other).is_pending());
     assert_eq!(pipe.lock().reads_asked, asked + 1);
+}
+
+#[test]
+fn a_drive_reads_the_end_again_though_the_stream_reports_it_only_once() {
+    let pipe = Shared::new(Pipe { eof: true, ..Pipe::default() });
+    let mut protocol = websocket(usize::MAX);
+    // Something is left to write, so that the stream is not closed at once.
+    protocol.0.connection.outbound().extend(b"rest");
+    let mut drive = Drive::new(pipe.clone(), protocol, Arc::new(Clock::default()));
+    let (_, waker) = wakes();
+    for asked in 1..=3 {
+        assert!(poll(&mut drive, &waker).is_pending());
+        assert_eq!(pipe.lock().reads_asked, asked);
+    }
 }
 
 #[test]

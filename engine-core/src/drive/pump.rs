@@ -108,7 +108,7 @@ fn turn<S: Read + Write, P: Protocol>(
     *drained = matches!(read, Reading::Drained);
     let flushed = flush(stream, protocol)?;
     let wait = match read {
-        Reading::Drained => Turn::Wait,
+        Reading::Drained | Reading::Ended => Turn::Wait,
         Reading::Budget => Turn::Again,
         // Writing may have freed capacity. No read has blocked, so the stream would not report that it is readable.
         Reading::Paused if protocol.wants_read() => Turn::Again,
@@ -129,8 +129,10 @@ fn turn<S: Read + Write, P: Protocol>(
 
 /// The reason why reading stopped.
 enum Reading {
-    /// The stream has no more bytes at the moment, or has ended.
+    /// The stream has no more bytes at the moment, and reports when it has.
     Drained,
+    /// The stream has ended. The protocol may want to be told again.
+    Ended,
     /// The turn's budget is spent.
     Budget,
     /// The protocol wants no more.
@@ -151,7 +153,7 @@ fn read_all<S: Read, P: Protocol>(
         match stream.read(buffer) {
             Ok(0) => {
                 protocol.handle_eof(now());
-                return Ok(Reading::Drained);
+                return Ok(Reading::Ended);
             }
             Ok(n) => {
                 let (input, _) = buffer.split_at_mut(n.min(buffer.len()));
@@ -168,7 +170,7 @@ fn read_all<S: Read, P: Protocol>(
             // TLS ended without `close_notify`. This is safe, because a truncated message is noticed by its length.
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
                 protocol.handle_eof(now());
-                return Ok(Reading::Drained);
+                return Ok(Reading::Ended);
             }
             Err(e) => return Err(e),
         }

@@ -1,11 +1,12 @@
 //! Tokio's byte streams.
 
+use socket2::SockRef;
 use sockeye_core::drive::Stream;
 use std::any::Any;
 use std::future::{Future, poll_fn};
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read as _};
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::coop;
@@ -28,14 +29,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Stream for Io<T> {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        if cfg!(target_os = "linux")
+            && let Some(tcp) = self.tcp()
+        {
+            loop {
+                match try_read(tcp, buf) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    read => return Poll::Ready(read),
+                }
+                ready!(with_budget(cx, |cx| tcp.poll_read_ready(cx)))?;
+            }
+        }
         let mut buf = ReadBuf::new(buf);
-        let read = poll_fn(|cx| Pin::new(&mut self.0).poll_read(cx, &mut buf));
-        let poll = match coop::has_budget_remaining() {
-            true => pin!(read).poll(cx),
-            // Otherwise it would be pending without having registered the task.
-            false => pin!(coop::unconstrained(read)).poll(cx),
-        };
-        poll.map_ok(|()| buf.filled().len())
+        let read = with_budget(cx, |cx| Pin::new(&mut self.0).poll_read(cx, &mut buf));
+        read.map_ok(|()| buf.filled().len())
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
@@ -57,6 +64,32 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Stream for Io<T> {
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+/// Reads without registering the task. If that empties the socket's buffer, the next call knows it without a system call.
+fn try_read(tcp: &TcpStream, buf: &mut [u8]) -> io::Result<usize> {
+    let mut last = None;
+    let read = tcp.try_io(Interest::READABLE, || {
+        let n = (&*SockRef::from(tcp)).read(buf)?;
+        match 0 < n && n < buf.len() {
+            true => {
+                last = Some(n);
+                // Tokio then waits for the system to report more, from the moment before this read on.
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            false => Ok(n),
+        }
+    });
+    last.map_or(read, Ok)
+}
+
+/// Polls `poll` even if the task has used up its budget: tokio would return `Pending` without having registered the task.
+fn with_budget<R>(cx: &mut Context<'_>, poll: impl FnMut(&mut Context<'_>) -> Poll<R>) -> Poll<R> {
+    let future = poll_fn(poll);
+    match coop::has_budget_remaining() {
+        true => pin!(future).poll(cx),
+        false => pin!(coop::unconstrained(future)).poll(cx),
     }
 }
 

@@ -101,7 +101,12 @@ const MAX_RATIO: usize = 32;
 
 /// Takes the buffer that the streams of this thread are read into.
 pub(crate) fn take_read_buffer() -> Box<[u8]> {
-    READ.with(|kept| kept.buffer.take()).unwrap_or_else(|| vec![0; READ_BUFFER].into_boxed_slice())
+    READ.with(|kept| kept.buffer.take()).unwrap_or_else(new_read_buffer)
+}
+
+#[cold]
+fn new_read_buffer() -> Box<[u8]> {
+    vec![0; READ_BUFFER].into_boxed_slice()
 }
 
 /// Puts the buffer back that [`take_read_buffer`] returned.

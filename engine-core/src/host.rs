@@ -333,6 +333,10 @@ impl Protocol for Box<dyn Outgoing> {
         (**self).handle_data(now, input)
     }
 
+    fn handle_data_with(&mut self, clock: &dyn Fn() -> Time, input: &mut [u8]) -> usize {
+        (**self).handle_data_with(clock, input)
+    }
+
     fn handle_eof(&mut self, now: Time) {
         (**self).handle_eof(now);
     }

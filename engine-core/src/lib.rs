@@ -56,6 +56,8 @@ pub mod connection;
 #[cfg(feature = "std")]
 pub mod drive;
 pub mod engineio;
+#[doc(hidden)]
+pub mod hint;
 #[cfg(feature = "std")]
 pub mod host;
 pub mod http;

@@ -55,6 +55,11 @@ pub trait Protocol {
     /// Handles received bytes and returns how many were consumed from the front. The caller must pass the rest again,
     /// followed by the bytes that arrive next. The bytes may be changed in place.
     fn handle_data(&mut self, now: Time, input: &mut [u8]) -> usize;
+    /// Does the same as [`handle_data`](Protocol::handle_data), and reads the clock only if something depends on the time.
+    /// Default: reads it.
+    fn handle_data_with(&mut self, clock: &dyn Fn() -> Time, input: &mut [u8]) -> usize {
+        self.handle_data(clock(), input)
+    }
     /// Handles the end of the stream: the peer will send no more.
     fn handle_eof(&mut self, now: Time);
     /// Lends the buffer that the stream is read into during a turn. The caller passes it back to

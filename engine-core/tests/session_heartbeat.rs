@@ -4,6 +4,7 @@
 mod support;
 
 use sockeye_core::engineio::{CloseReason, Transport, server::Refused};
+use std::cell::Cell;
 use std::time::Duration;
 use support::*;
 
@@ -73,7 +74,7 @@ fn arriving_bytes_keep_the_session_alive_before_the_pong() {
     rig.pass(at(25_000));
     for ms in (26_000..300_000).step_by(1000) {
         rig.pass(at(ms));
-        rig.session.heard(at(ms));
+        rig.session.heard_with(&|| at(ms));
     }
     assert_eq!(rig.session.closed(), None);
     rig.read();
@@ -81,6 +82,23 @@ fn arriving_bytes_keep_the_session_alive_before_the_pong() {
     // The last byte was heard at 299 s.
     assert_eq!(rig.pass(at(400_000)).last(), Some(&at(319_000)));
     assert_eq!(rig.session.closed(), Some(&CloseReason::PingTimeout));
+}
+
+#[test]
+fn the_time_at_which_bytes_arrive_matters_only_while_the_peer_is_to_answer_a_ping() {
+    let mut rig = Rig::websocket();
+    rig.session.heard_with(&|| panic!("no ping is out"));
+    rig.pass(at(25_000));
+    let is_asked = Cell::new(false);
+    rig.session.heard_with(&|| {
+        is_asked.set(true);
+        at(30_000)
+    });
+    assert!(is_asked.get());
+    rig.read();
+    rig.now = at(31_000);
+    rig.packets("3");
+    rig.session.heard_with(&|| panic!("the ping was answered"));
 }
 
 #[test]

@@ -616,11 +616,12 @@ fn take_each<A: Application>(
     session: &Session<A>,
     packets: &mut Packets<'_>,
 ) -> Result<(), PacketError> {
+    let _inside = session.span().enter();
     let mut batch = Batch::default();
     while let Some(packet) = packets.next(session.has_capacity() || session.is_closed())? {
         match packet {
             Packet::Message(_) if session.is_closed() => {}
-            packet => caller.server.handle_packet(caller.now, session, packet, &mut batch),
+            packet => caller.server.handle_packet(&|| caller.now, session, packet, &mut batch),
         }
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! An Engine.IO server: its settings and its sessions.
 
 mod claim;
+mod packets;
 mod resuming;
 mod telling;
 
@@ -10,7 +11,7 @@ use super::hooks::Hooks;
 use super::quota::Quota;
 use super::session::{Session, Shared};
 use super::timers::Timers;
-use super::{Application, Batch, CloseReason, Handshake, Id, Message, Transport, WhenFull};
+use super::{Application, CloseReason, Handshake, Id, Message, Transport, WhenFull};
 use crate::by_id::{ById, IdHash};
 use crate::connection_error::ConnectionError;
 use crate::guard::guard;
@@ -202,32 +203,6 @@ impl<A: Application> ServerInner<A> {
     #[cfg(feature = "http")]
     pub(crate) fn takes(&self, path: &str) -> bool {
         self.site.is_path(path) || self.assets.contains(path)
-    }
-
-    /// Handles a packet that arrived on a session's transport. `batch` is for those that arrived together.
-    // Inlined, so that the packet is not moved: `benches/count ack16`.
-    #[inline(always)]
-    pub(super) fn handle_packet(
-        &self,
-        now: Time,
-        session: &Session<A>,
-        mut packet: Packet<'_>,
-        batch: &mut Batch,
-    ) {
-        let _inside = session.span().enter();
-        if self.observer.is_some() {
-            self.show(Direction::In, session, session.transport(), &packet);
-        }
-        match &mut packet {
-            Packet::Message(message) if self.is_counted(session) && !session.count_message(now, message) => {}
-            // The common case needs no lock here.
-            Packet::Message(message) => {
-                guard("on_message", || self.application.on_batched_message(session, message, batch));
-            }
-            _ => {
-                session.with(|engine, _| engine.handle_packet(now, packet));
-            }
-        }
     }
 
     /// Logs an event, and passes it to the observer. The caller must hold no lock.

@@ -555,6 +555,7 @@ impl Socket {
     }
 
     /// Handles an acknowledgement that arrived. Its waiter may have given up already.
+    #[inline(never)]
     pub(crate) fn acknowledged(&self, id: u64, args: socketio::Args<'_>) {
         let entry = self.0.state.lock().forget_ack(id);
         match entry {

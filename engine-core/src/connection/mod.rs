@@ -424,17 +424,18 @@ impl<C: AsRef<Config>> Connection<C> {
         input: &mut &'b mut [u8],
         pool: &DeflatePool,
     ) -> Result<Option<Message<'b>>, websocket::Error> {
-        self.next_message_with(now, input, pool, |out, data| {
+        self.next_message_with(&|| now, input, pool, |out, data| {
             out.write_with(|out| websocket::write_frame(out, Opcode::Pong, data, None));
         })
     }
 
-    /// Does the same as [`next_message`](Connection::next_message), but calls `pong` to answer a ping, with the queue and the
-    /// ping's data, so that what was sent before the ping arrived can go first.
+    /// Does the same as [`next_message`](Connection::next_message), but reads the clock only if something depends on the time,
+    /// and calls `pong` to answer a ping, with the queue and the ping's data, so that what was sent before the ping arrived
+    /// can go first.
     #[inline]
     pub fn next_message_with<'b>(
         &mut self,
-        now: Time,
+        clock: &dyn Fn() -> Time,
         input: &mut &'b mut [u8],
         pool: &DeflatePool,
         mut pong: impl FnMut(&mut Outbound, &[u8]),
@@ -457,13 +458,14 @@ impl<C: AsRef<Config>> Connection<C> {
                     self.deadline = None;
                 }
                 if !(is_idle && input.is_empty()) {
-                    self.deadline.get_or_insert(now + self.config.as_ref().message_timeout);
+                    let timeout = self.config.as_ref().message_timeout;
+                    self.deadline.get_or_insert_with(|| clock() + timeout);
                 }
             }
-            Ok(Some(Message::Close(frame))) => self.close(now, frame.map(|frame| frame.code), ""),
+            Ok(Some(Message::Close(frame))) => self.close(clock(), frame.map(|frame| frame.code), ""),
             Ok(Some(_)) => self.deadline = None,
             // Without a text, as in the reference, whose client checks that.
-            Err(error) => self.close(now, Some(error.close_code()), ""),
+            Err(error) => self.close(clock(), Some(error.close_code()), ""),
         }
         message
     }
@@ -476,6 +478,7 @@ impl<C: AsRef<Config>> Connection<C> {
     }
 
     /// Closes a WebSocket connection with a close frame, after the bytes that are queued.
+    #[cold]
     pub fn close(&mut self, now: Time, code: Option<u16>, reason: &str) {
         if matches!(self.state, State::WebSocket(_)) {
             let code = code.filter(|code| websocket::is_valid_close_code(*code));
@@ -505,6 +508,7 @@ impl<C: AsRef<Config>> Connection<C> {
     }
 
     /// Handles the end of the stream: the peer sends no more.
+    #[cold]
     pub fn handle_eof(&mut self, now: Time) {
         match self.state {
             State::Lingering | State::Closed => self.abort(),

@@ -2,6 +2,7 @@
 
 use super::pump::{Turn, pump_with};
 use super::stream::{NonBlocking, Stream};
+use crate::hint::cold_path;
 use crate::host::Runtime;
 use crate::protocol::{Protocol, StreamStatus};
 use std::boxed::Box;
@@ -44,7 +45,14 @@ impl<S: Stream, P: Protocol, R: Runtime + ?Sized> Drive<S, P, R> {
         self
     }
 
+    /// Keeps what the next turn needs.
+    #[cold]
+    fn keep(&mut self, partial: Vec<u8>, is_shutting_down: bool) {
+        self.rest = Some(Box::new(Rest { partial, is_shutting_down }));
+    }
+
     /// Continues to shut the writing side down. Returns `None` if it is done.
+    #[cold]
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Option<Poll<io::Result<()>>> {
         // A failed shutdown is ignored: the peer is gone, and the rest of closing works without it.
         if self.stream.poll_shutdown(cx).is_ready() {
@@ -92,11 +100,12 @@ impl<S: Stream + Unpin, P: Protocol + Unpin, R: Runtime + ?Sized> Future for Dri
             let turn = pump_with(clock, &mut stream, &mut this.protocol, &mut partial, &mut drained)?;
             let is_shutting_down = turn == Turn::HalfClose;
             if is_shutting_down || !drained || !partial.is_empty() {
-                this.rest = Some(Box::new(Rest { partial, is_shutting_down }));
+                this.keep(partial, is_shutting_down);
             }
             match turn {
                 Turn::Wait => return Poll::Pending,
                 Turn::Again => {
+                    cold_path();
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }

@@ -1,5 +1,6 @@
 //! One turn of a stream.
 
+use crate::hint::cold_path;
 use crate::outbound::Outbound;
 use crate::protocol::{Protocol, StreamStatus};
 use crate::time::Time;
@@ -90,11 +91,12 @@ fn turn<S: Read + Write, P: Protocol>(
     drained: &mut bool,
 ) -> io::Result<Turn> {
     if protocol.wants_wake() {
+        cold_path();
         protocol.handle_wake(now());
     }
     // Complete messages may be left in it from a turn in which the application could not keep up.
     if !partial.is_empty() && protocol.wants_read() {
-        resume(now(), protocol, partial);
+        resume(now, protocol, partial);
     }
     let read = match *drained {
         true => Reading::Drained,
@@ -115,11 +117,13 @@ fn turn<S: Read + Write, P: Protocol>(
         Reading::Paused => Turn::Wait,
     };
     if !flushed {
+        cold_path();
         return Ok(wait);
     }
     Ok(match protocol.status() {
         StreamStatus::Open => wait,
         StreamStatus::HalfClose => {
+            cold_path();
             protocol.handle_half_closed(now());
             Turn::HalfClose
         }
@@ -152,33 +156,43 @@ fn read_all<S: Read, P: Protocol>(
         }
         match stream.read(buffer) {
             Ok(0) => {
+                cold_path();
                 protocol.handle_eof(now());
                 return Ok(Reading::Ended);
             }
             Ok(n) => {
                 let (input, _) = buffer.split_at_mut(n.min(buffer.len()));
                 if partial.is_empty() {
-                    let used = protocol.handle_data(now(), input);
-                    keep(protocol, partial, input.get(used..).unwrap_or_default());
+                    let used = protocol.handle_data_with(now, input);
+                    if let Some(left) = input.get(used..).filter(|left| !left.is_empty()) {
+                        keep(protocol, partial, left);
+                    }
                 } else {
                     keep(protocol, partial, input);
-                    resume(now(), protocol, partial);
+                    resume(now, protocol, partial);
                 }
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Reading::Drained),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => cold_path(),
             // TLS ended without `close_notify`. This is safe, because a truncated message is noticed by its length.
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
+                cold_path();
                 protocol.handle_eof(now());
                 return Ok(Reading::Ended);
             }
-            Err(e) => return Err(e),
+            Err(e) => {
+                cold_path();
+                return Err(e);
+            }
         }
     }
+    cold_path();
     Ok(Reading::Budget)
 }
 
 /// Appends the bytes of an incomplete message to those that arrived before.
+#[cold]
+#[inline(never)]
 fn keep<P: Protocol>(protocol: &mut P, partial: &mut Vec<u8>, input: &[u8]) {
     let needed = partial.len() + input.len();
     if partial.capacity() < needed {
@@ -193,8 +207,10 @@ fn keep<P: Protocol>(protocol: &mut P, partial: &mut Vec<u8>, input: &[u8]) {
     partial.extend_from_slice(input);
 }
 
-fn resume<P: Protocol>(now: Time, protocol: &mut P, partial: &mut Vec<u8>) {
-    let used = protocol.handle_data(now, partial);
+#[cold]
+#[inline(never)]
+fn resume<P: Protocol>(now: &dyn Fn() -> Time, protocol: &mut P, partial: &mut Vec<u8>) {
+    let used = protocol.handle_data_with(now, partial);
     if used >= partial.len() {
         protocol.reclaim_partial(mem::take(partial));
     } else if used > 0 {
@@ -212,14 +228,20 @@ fn flush<S: Write, P: Protocol>(stream: &mut S, protocol: &mut P) -> io::Result<
         };
         match written {
             // Retrying would spin: no progress is possible.
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(0) => {
+                cold_path();
+                return Err(io::ErrorKind::WriteZero.into());
+            }
             Ok(n) => queue.advance(n),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                 tell_blocked(protocol);
                 return Ok(false);
             }
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => cold_path(),
+            Err(e) => {
+                cold_path();
+                return Err(e);
+            }
         }
     }
     loop {
@@ -229,7 +251,7 @@ fn flush<S: Write, P: Protocol>(stream: &mut S, protocol: &mut P) -> io::Result<
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                 return Ok(protocol.status() == StreamStatus::Closed);
             }
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => cold_path(),
             Err(e) => return Err(e),
         }
     }

@@ -45,6 +45,7 @@ impl Part<'_> {
     }
 
     /// Appends this message as one WebSocket frame, compressed if that was negotiated and makes it shorter.
+    #[inline]
     pub(super) fn write_frame(self, out: &mut Vec<u8>, framing: Framing, pool: &DeflatePool) {
         let Framing::WebSocket(deflate, form) = framing;
         if form != BinaryForm::Plain

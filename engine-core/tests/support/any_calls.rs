@@ -193,7 +193,7 @@ impl World {
                 assert!(self.session.next_deadline().is_none_or(|next| next > self.now), "still due");
                 self.extra += 3;
             }
-            Op::Heard => self.session.heard(self.now),
+            Op::Heard => self.session.heard_with(&|| self.now),
             Op::Excuse(is_deaf) => {
                 self.session.excuse_pong(self.now, is_deaf);
                 self.apply(Op::Timeout);

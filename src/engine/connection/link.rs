@@ -79,12 +79,26 @@ impl<A: Application> Link<A> {
     /// Notes that there are bytes to handle, of which those left over from the last turn are passed again: part of a message
     /// if the rest of one `is_awaited`. Returns what the application keeps for the messages.
     #[inline(always)]
-    pub(super) fn begin_data(&self, now: Time, len: usize, is_awaited: impl FnOnce() -> bool) -> Batch {
+    pub(super) fn begin_data(
+        &self,
+        clock: &dyn Fn() -> Time,
+        len: usize,
+        is_awaited: impl FnOnce() -> bool,
+    ) -> Batch {
         let arrived = len.saturating_sub(self.unread() as usize);
         match self {
             Link::WebSocket { session, .. } if session.has_capacity() => {
-                return session.begin_turn(now, arrived, arrived == 0 && is_awaited());
+                return session.begin_turn(clock, arrived, arrived == 0 && is_awaited());
             }
+            _ => self.count_data(clock(), arrived),
+        }
+        Batch::default()
+    }
+
+    /// Notes that bytes have arrived, unless they begin a turn of the session.
+    #[inline(never)]
+    fn count_data(&self, now: Time, arrived: usize) {
+        match self {
             // Only new bytes are a sign of life.
             Link::WebSocket { session, .. } if arrived > 0 => session.heard(now, arrived),
             Link::WebSocket { .. } => {}
@@ -94,7 +108,6 @@ impl<A: Application> Link<A> {
                 Stage::None | Stage::Delivering(_) | Stage::Refused => {}
             },
         }
-        Batch::default()
     }
 
     /// Answers a ping of the WebSocket connection.

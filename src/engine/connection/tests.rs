@@ -284,6 +284,22 @@ fn a_pong_follows_what_was_sent_before_the_ping_even_if_that_is_held_back() {
     assert_eq!(got(&mut rig), b"\x81\x054held\x8a\x01p");
 }
 
+#[test]
+fn the_clock_is_read_only_for_what_depends_on_the_time() {
+    let mut rig = Rig::new(0);
+    let messages = [frame(b"4one"), frame(b"4two")].concat();
+    let used = rig.connection.handle_data_with(&|| panic!("messages do not"), &mut messages.clone());
+    assert_eq!(used, messages.len());
+    // The rest of a message is waited for, but not for long.
+    let reads = AtomicUsize::new(0);
+    let clock = || {
+        reads.fetch_add(1, Ordering::Relaxed);
+        Time::ZERO
+    };
+    rig.connection.handle_data_with(&clock, &mut messages.clone()[..3]);
+    assert_eq!(reads.load(Ordering::Relaxed), 1);
+}
+
 /// The connection of a new client, which `handle_data` of one request was called for.
 fn request(server: &Server<Echo>, now: Time, waker: &Waker, query: &str, headers: &str) -> Connection<Echo> {
     let mut connection = server.accept(now, Peer::default());

@@ -40,10 +40,15 @@ impl<A: Application> Session<A> {
     ///
     /// The peer counts as alive, even if no bytes are new, because the connection may not have been read; unless it
     /// `is_silent`, and the connection was read.
-    pub(in crate::engine) fn begin_turn(&self, now: Time, arrived: usize, is_silent: bool) -> Batch {
+    pub(in crate::engine) fn begin_turn(
+        &self,
+        clock: &dyn Fn() -> Time,
+        arrived: usize,
+        is_silent: bool,
+    ) -> Batch {
         let mut inner = self.0.inner.lock();
         if !is_silent || self.0.has(DEAF) {
-            inner.engine.heard(now);
+            inner.engine.heard_with(clock);
         }
         inner.engine.count_received(arrived);
         self.0.attended.store(true, Ordering::Relaxed);
@@ -52,6 +57,7 @@ impl<A: Application> Session<A> {
     }
 
     /// Notes that the connection is not read until handlers catch up.
+    #[cold]
     pub(in crate::engine) fn set_deaf(&self) {
         let _inner = self.0.inner.lock();
         self.0.set(DEAF, true);
@@ -61,6 +67,7 @@ impl<A: Application> Session<A> {
     ///
     /// A few bytes count as written, because nearly always they soon are, and telling the session takes its lock again. If not,
     /// [`set_in_flight`](Session::set_in_flight) tells it.
+    #[inline(always)]
     pub(in crate::engine) fn transmit(&self, out: &mut Outbound) {
         let mut inner = self.0.inner.lock();
         if self.0.may_leave(&inner) {

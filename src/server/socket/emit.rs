@@ -211,8 +211,13 @@ impl Socket {
     fn send_encoded(&self, encoded: &Encoded<'_>, flags: Flags) -> Result<(), EmitError> {
         match encoded.only() {
             Some(part) => self.send_parts(std::iter::once(part), flags),
-            None => self.send_parts(encoded.parts(), flags),
+            None => self.send_several(encoded, flags),
         }
+    }
+
+    #[inline(never)]
+    fn send_several(&self, encoded: &Encoded<'_>, flags: Flags) -> Result<(), EmitError> {
+        self.send_parts(encoded.parts(), flags)
     }
 
     // Once for a packet without attachments, as most are: `benches/count ack`.

@@ -25,6 +25,7 @@ use crate::engineio::payload::Payload;
 use crate::engineio::reason::{CloseReason, TransportError};
 use crate::engineio::transport::Transport;
 use crate::engineio::version::{BinaryForm, Opening, Version};
+use crate::hint::cold_path;
 use crate::outbound::Outbound;
 use crate::time::Time;
 use crate::websocket::{Deflate, Window};
@@ -293,6 +294,7 @@ impl Session {
     pub fn wants_transmit(&self) -> bool {
         match &self.state {
             State::Polling(polling) => {
+                cold_path();
                 polling.parked
                     && (!self.state.queue().is_empty()
                         || self.closed.is_some()
@@ -356,6 +358,16 @@ impl Session {
         self.last_heard = self.last_heard.max(now);
     }
 
+    /// Does the same as [`heard`](Session::heard), and reads the clock only if something depends on the time: while the peer
+    /// is to answer a ping, or to send one.
+    #[inline]
+    pub fn heard_with(&mut self, clock: &dyn Fn() -> Time) {
+        if let Heartbeat::Waiting { .. } = self.heartbeat {
+            cold_path();
+            self.heard(clock());
+        }
+    }
+
     /// Counts bytes that arrived: the bodies of requests, and all bytes of WebSocket connections.
     pub fn count_received(&mut self, bytes: usize) {
         self.received = self.received.wrapping_add(bytes as u64);
@@ -376,11 +388,6 @@ impl Session {
             self.close(now, error.into());
         }
         self.closed.is_none() && self.count_handled(len)
-    }
-
-    /// Returns the time at which bytes last arrived.
-    pub fn last_heard(&self) -> Time {
-        self.last_heard
     }
 
     /// Handles a packet from the session's transport. Returns it if it is a message for the application.

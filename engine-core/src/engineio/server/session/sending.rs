@@ -3,6 +3,7 @@
 use super::{SendFlags, Session, State};
 use crate::engineio::frames::{Frames, Part};
 use crate::engineio::payload::Payload;
+use crate::hint::cold_path;
 use crate::outbound::Outbound;
 use crate::websocket::{self, Opcode};
 
@@ -60,6 +61,7 @@ impl Session {
                 framing.write(&mut streaming.queue, parts, &self.config.deflate_pool);
             }
             State::Polling(polling) => {
+                cold_path();
                 if parts.clone().any(Part::has_separator) {
                     return Err(SendError::Separator);
                 }
@@ -107,6 +109,7 @@ impl Session {
                 streaming.queue.push(frames.clone());
             }
             State::Polling(polling) => {
+                cold_path();
                 budget.admit(polling.payload.text().len(), frames.payload().len() + 1)?;
                 polling.payload.push_shared(frames);
             }
@@ -125,6 +128,7 @@ impl Session {
         // A session without a connection keeps what waits.
         let State::Streaming(streaming) = &mut self.state else { return };
         if self.aside.is_some() {
+            cold_path();
             streaming.set_in_flight(out.len());
             self.refill();
         }

@@ -14,6 +14,7 @@ use alloc::boxed::Box;
 use core::ops::Range;
 
 /// Reads a message: a binary message is a packet, and there are no others.
+#[inline(never)]
 pub(crate) fn decode<'a>(message: &'a Message<'_>, limits: &Limits) -> Decoded<'a> {
     match message {
         Message::Text(_) => Decoded(Form::Wrong(DecodeError::NotBinary)),

@@ -63,6 +63,7 @@ impl Sink {
         }
     }
 
+    #[inline]
     pub(super) fn string(&mut self, text: &str) {
         self.text.push(b'"');
         match text.len() <= MAX_TWICE && is_plain(text.as_bytes()) {

@@ -41,7 +41,7 @@ impl Smol {
     pub async fn serve<H: Host>(&self, server: H, listener: TcpListener) -> io::Result<()> {
         #[cfg(target_os = "linux")]
         let sockets = epoll::Sockets::new(self)?;
-        let listener = Async::new(listener)?;
+        let listener = prepare(listener)?;
         self.serve_each(server, listener, accept_tcp, move |server, runtime, stream, address| {
             #[cfg(target_os = "linux")]
             let stream = sockets.add(stream)?;
@@ -58,18 +58,13 @@ impl Smol {
     /// # Errors
     /// If the listener cannot accept any more, or the executor was dropped.
     pub async fn serve_proxied<H: Host>(&self, server: H, listener: TcpListener) -> io::Result<()> {
-        self.serve_each(
-            server,
-            Async::new(listener)?,
-            accept_async,
-            move |server, runtime, stream, address| {
-                Ok(async move {
-                    let Some(peer) = proxied(&server, &stream, address).await else { return };
-                    let connection = server.accept(runtime.now(), peer);
-                    let _ = Drive::new(Tcp::new(stream), connection, runtime).await;
-                })
-            },
-        )
+        self.serve_each(server, prepare(listener)?, accept_async, move |server, runtime, stream, address| {
+            Ok(async move {
+                let Some(peer) = proxied(&server, &stream, address).await else { return };
+                let connection = server.accept(runtime.now(), peer);
+                let _ = Drive::new(Tcp::new(stream), connection, runtime).await;
+            })
+        })
         .await
     }
 
@@ -94,7 +89,7 @@ impl Smol {
     /// If the listener cannot accept any more, or the executor was dropped.
     #[cfg(feature = "tls")]
     pub async fn serve_tls<H: Host>(&self, server: H, listener: TcpListener, tls: Tls) -> io::Result<()> {
-        self.serve_encrypted(server, Async::new(listener)?, accept_async, tls).await
+        self.serve_encrypted(server, prepare(listener)?, accept_async, tls).await
     }
 
     /// Serves `https` and `wss` over the connections of a proxy that passes on TLS, and begins each of them with a header of
@@ -110,22 +105,17 @@ impl Smol {
         tls: Tls,
     ) -> io::Result<()> {
         let acceptor = TlsAcceptor::from(tls.config());
-        self.serve_each(
-            server,
-            Async::new(listener)?,
-            accept_async,
-            move |server, runtime, stream, address| {
-                let (acceptor, limit) = (acceptor.clone(), tls.timeout());
-                Ok(async move {
-                    let Some(peer) = proxied(&server, &stream, address).await else { return };
-                    // The handshake is larger than what follows, and the task would keep its size.
-                    let handshake = Box::pin(within(limit, acceptor.accept(stream)));
-                    let Some(stream) = tls::accepted(&server, peer, handshake.await) else { return };
-                    let connection = server.accept(runtime.now(), Peer { secure: true, ..peer });
-                    let _ = Drive::new(Encrypted(stream), connection, runtime).await;
-                })
-            },
-        )
+        self.serve_each(server, prepare(listener)?, accept_async, move |server, runtime, stream, address| {
+            let (acceptor, limit) = (acceptor.clone(), tls.timeout());
+            Ok(async move {
+                let Some(peer) = proxied(&server, &stream, address).await else { return };
+                // The handshake is larger than what follows, and the task would keep its size.
+                let handshake = Box::pin(within(limit, acceptor.accept(stream)));
+                let Some(stream) = tls::accepted(&server, peer, handshake.await) else { return };
+                let connection = server.accept(runtime.now(), Peer { secure: true, ..peer });
+                let _ = Drive::new(Encrypted(stream), connection, runtime).await;
+            })
+        })
         .await
     }
 
@@ -228,6 +218,15 @@ impl Smol {
     }
 }
 
+/// Prepares a listener for [`accept_tcp`].
+fn prepare(listener: TcpListener) -> io::Result<Async<TcpListener>> {
+    // Messages are written whole, so waiting for more to come only delays them. A failure costs no more than that delay.
+    // On Linux, connections inherit the option of their listener, which saves a system call for each.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::net::sockopt::set_tcp_nodelay(&listener, true);
+    Async::new(listener)
+}
+
 /// Accepts a connection. Returns its stream, which on Linux is non-blocking, and the address of the peer.
 fn accept_tcp(listener: &TcpListener) -> io::Result<(TcpStream, Option<SocketAddr>)> {
     #[cfg(target_os = "linux")]
@@ -238,9 +237,11 @@ fn accept_tcp(listener: &TcpListener) -> io::Result<(TcpStream, Option<SocketAdd
         (TcpStream::from(stream), address.and_then(|address| SocketAddr::try_from(address).ok()))
     };
     #[cfg(not(target_os = "linux"))]
-    let (stream, address) = listener.accept().map(|(stream, address)| (stream, Some(address)))?;
-    // Messages are written whole, so waiting for more to come only delays them. A failure costs no more than that delay.
-    let _ = stream.set_nodelay(true);
+    let (stream, address) = {
+        let (stream, address) = listener.accept()?;
+        let _ = stream.set_nodelay(true);
+        (stream, Some(address))
+    };
     Ok((stream, address))
 }
 
@@ -421,6 +422,14 @@ mod tests {
         assert!(error.to_string().starts_with(&format!("{used}: ")), "{error}");
         let error = bind("localhost").unwrap_err();
         assert!(error.to_string().ends_with("such as 0.0.0.0:3000"), "{error}");
+    }
+
+    #[test]
+    fn messages_to_a_new_client_are_not_delayed() {
+        let listener = prepare(bind("127.0.0.1:0").unwrap()).unwrap();
+        let _client = TcpStream::connect(listener.get_ref().local_addr().unwrap()).unwrap();
+        smol::block_on(listener.readable()).unwrap();
+        assert!(accept_tcp(listener.get_ref()).unwrap().0.nodelay().unwrap());
     }
 
     #[cfg(target_os = "linux")]

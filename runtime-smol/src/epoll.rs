@@ -16,6 +16,7 @@ use slab::Slab;
 use smol::Task;
 use smol::future::yield_now;
 use sockeye_core::drive::Stream;
+use std::future::poll_fn;
 use std::io::{self, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, TcpStream};
@@ -42,6 +43,8 @@ struct Inner {
     sockets: Mutex<Slab<Arc<Mutex<Readiness>>>>,
     /// Sockets were added since events were last collected.
     has_new: AtomicBool,
+    /// Wakes the task while it waits, for new sockets.
+    waiting: Mutex<Option<Waker>>,
     /// The task that waits for the instance, which ends once no socket is left.
     task: OnceLock<Task<()>>,
 }
@@ -68,6 +71,7 @@ impl Sockets {
             epoll: epoll.clone(),
             sockets: Mutex::default(),
             has_new: AtomicBool::new(false),
+            waiting: Mutex::default(),
             task: OnceLock::new(),
         });
         if let Some(task) = smol.task(watch(epoll, Arc::downgrade(&inner))) {
@@ -89,6 +93,9 @@ impl Sockets {
         // Without `OUT`: a new socket is writable at once, and that event would put it ahead of sockets that are readable.
         epoll::add(&*self.0.epoll, &socket.stream, EventData::new_u64(key as u64), READABLE)?;
         self.0.has_new.store(true, Ordering::Relaxed);
+        // Most clients send a request at once, and to look for it takes fewer system calls than to be told by async-io.
+        let waiting = lock(&self.0.waiting).take();
+        waiting.into_iter().for_each(Waker::wake);
         Ok(socket)
     }
 }
@@ -100,11 +107,23 @@ async fn watch(epoll: Arc<Async<OwnedFd>>, sockets: Weak<Inner>) {
         if had_events {
             // There may be more by the time when the woken tasks have run, and async-io makes several system calls to wait.
             yield_now().await;
-        } else if epoll.readable().await.is_err() {
+        } else if poll_fn(|cx| poll_wait(&epoll, &sockets, cx)).await.is_err() {
             // The system is out of resources for waiting.
             Timer::after(RETRY).await;
         }
     }
+}
+
+/// Waits until there are events, or new sockets.
+fn poll_wait(epoll: &Async<OwnedFd>, sockets: &Weak<Inner>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    if let Some(inner) = sockets.upgrade() {
+        let replaced = lock(&inner.waiting).replace(cx.waker().clone());
+        drop(replaced);
+        if inner.has_new.load(Ordering::Relaxed) {
+            return Poll::Ready(Ok(()));
+        }
+    }
+    epoll.poll_readable(cx)
 }
 
 /// Collects events once, and wakes tasks in the order in which their sockets became ready. Returns `true` if there were
@@ -275,7 +294,6 @@ mod tests {
 
     use super::*;
     use smol::Executor;
-    use std::future::poll_fn;
     use std::net::TcpListener;
 
     /// Runs a test with sockets on an executor of its own, for at most ten seconds.
@@ -494,6 +512,20 @@ mod tests {
         // Nothing here waits for async-io.
         turns.run();
         assert_eq!(*lock(&turns.read), [&b"first"[..], b"second"]);
+    }
+
+    #[test]
+    fn the_request_that_comes_with_a_connection_is_read_without_waiting() {
+        let turns = Turns::new();
+        let inner = &turns.sockets.0;
+        turns.executor.spawn(watch(inner.epoll.clone(), Arc::downgrade(inner))).detach();
+        turns.run();
+        let (socket, mut peer) = connect(&turns.sockets, &turns.listener);
+        write(&mut peer, b"request", &socket.stream);
+        turns.read(socket);
+        // Nothing here waits for async-io.
+        turns.run();
+        assert_eq!(*lock(&turns.read), [b"request"]);
     }
 
     #[test]

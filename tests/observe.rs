@@ -149,6 +149,23 @@ fn a_polling_client_and_its_upgrade_are_observed() {
 }
 
 #[test]
+fn an_upgrade_that_waits_for_a_post_is_observed_once() {
+    let (sim, notes) = watched();
+    let mut client = sim.polling();
+    client.join();
+    client.begin_part_of_post(r#"42["all""#, 9);
+    let socket = client.begin_upgrade();
+    notes.take();
+    socket.send_all(["2probe", "5"]);
+    assert_eq!(
+        notes.take(),
+        ["> websocket Ping(\"probe\")", "< websocket Pong(\"probe\")", "> websocket Upgrade"]
+    );
+    client.send_rest_of_post("]");
+    assert_eq!(notes.take(), [r#"> polling 2["all"]"#, "< polling 2[\"news\",1]", "upgraded"]);
+}
+
+#[test]
 fn a_refused_request_is_observed_with_its_status() {
     let (sim, notes) = watched();
     let pipe = sim.dial();

@@ -151,6 +151,7 @@ impl<A: Application> Connection<A> {
             (Link::Other(other), Ok(packet)) => {
                 let Stage::Probe(session, ticket) = &other.stage else { return };
                 let (session, ticket) = (session.clone(), *ticket);
+                self.server().show(Direction::In, &session, Transport::WebSocket, &packet);
                 self.handle_probe(clock(), session, ticket, &packet);
             }
             (Link::Other(_), Err(_)) => self.give_up_probe(clock()),
@@ -159,7 +160,6 @@ impl<A: Application> Connection<A> {
 
     #[cold]
     fn handle_probe(&mut self, now: Time, session: Session<A>, ticket: Ticket, packet: &Packet<'_>) {
-        self.server().show(Direction::In, &session, Transport::WebSocket, packet);
         match session.with(|engine, _| engine.handle_probe(now, ticket, packet)) {
             // A pending poll was released, and woken, so that the client can stop polling.
             Probing::Answer => {

@@ -128,6 +128,12 @@ impl Polling {
         self.sim.run();
     }
 
+    /// Sends the rest of the body.
+    pub fn send_rest_of_post(&mut self, body: &str) {
+        self.posts.send(body);
+        self.sim.run();
+    }
+
     /// Cuts the streams.
     pub fn cut(&self) {
         self.polls.pipe.finish();

@@ -12,7 +12,8 @@ use sockeye_core::http::{self, Head};
 use std::sync::Arc;
 
 impl<A: Application> Connection<A> {
-    /// Reads the head or the body of a request, or drops what follows the last one. Returns `true` if nothing more can be done now.
+    /// Reads the head or the body of a request, or drops what follows the last one. Returns `true` if nothing more can be
+    /// done now.
     pub(super) fn read_request(&mut self, now: Time, input: &mut &[u8]) -> bool {
         match self.stream.phase() {
             Phase::Body => self.read_body(now, input),

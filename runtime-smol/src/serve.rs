@@ -179,18 +179,18 @@ impl Smol {
     ///
     /// Accepting is a task, too: when a future that `block_on` polls itself spawns another, async-io looks for events once
     /// more, which takes five system calls.
-    async fn serve_each<
-        H: Host,
-        L: AsSource + Send + Sync + 'static,
-        S,
-        F: Future<Output: Send> + Send + 'static,
-    >(
+    async fn serve_each<H, L, S, F>(
         &self,
         server: H,
         listener: Async<L>,
         accept: impl Fn(&L) -> io::Result<(S, Option<SocketAddr>)> + Send + Sync + 'static,
         drive: impl Fn(H, Arc<Arc<dyn Runtime>>, S, Option<SocketAddr>) -> io::Result<F> + Send + Sync + 'static,
-    ) -> io::Result<()> {
+    ) -> io::Result<()>
+    where
+        H: Host,
+        L: AsSource + Send + Sync + 'static,
+        F: Future<Output: Send> + Send + 'static,
+    {
         let smol = self.clone();
         // Owned by this future, so that it is closed at once when that is dropped.
         let listener = Arc::new(listener);

@@ -272,7 +272,7 @@ impl<A: Application> Connection<A> {
                 self.take_step(now, step);
                 // The application may have let a request with a body pass.
                 if !was_decided {
-                    self.handle_empty_body(now);
+                    self.handle_empty_body(&|| now);
                 }
             }
             Stage::Probe(session, ticket) | Stage::Upgrading(session, ticket) => {
@@ -488,9 +488,7 @@ impl<A: Application> Protocol for Connection<A> {
                 break;
             }
         }
-        if self.stream.phase() == Phase::Body {
-            self.handle_empty_body(clock());
-        }
+        self.handle_empty_body(clock);
         let left = narrow(input.len() - used);
         match &mut self.link {
             Link::WebSocket { session, unread, .. } => {

@@ -79,11 +79,17 @@ pub trait Application: Send + Sync + Sized + 'static {
     }
 
     /// Does the same as [`on_message`](Application::on_message), which it calls, for one of several messages that arrived
-    /// together. The message may be taken out.
+    /// together. The message may be taken out. The `clock` is read at most once a turn.
     // Not moved, because the processor would have to wait for it: `benches/count ack16`.
     #[doc(hidden)]
-    fn on_batched_message(&self, session: &Session<Self>, message: &mut Message<'_>, batch: &mut Batch) {
-        let _ = batch;
+    fn on_batched_message(
+        &self,
+        session: &Session<Self>,
+        message: &mut Message<'_>,
+        batch: &mut Batch,
+        clock: &dyn Fn() -> Time,
+    ) {
+        let _ = (batch, clock);
         self.on_message(session, std::mem::replace(message, Message::Text("")));
     }
 

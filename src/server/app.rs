@@ -87,9 +87,8 @@ impl App {
     /// Handles a message that is more than a plain packet.
     // Not inlined, so that the code for plain packets lies together: `benches/count ack`.
     #[inline(never)]
-    fn handle_other(&self, session: &Session<App>, decoded: Decoded<'_>) {
+    fn handle_other(&self, now: Time, session: &Session<App>, decoded: Decoded<'_>) {
         let mut was_connected = false;
-        let now = session.now();
         let received = session.peek(|_, state| {
             let received = state.handle_message(now, decoded, &self.limits);
             if let Ok(Received::Disconnect(socket)) = &received {
@@ -157,7 +156,7 @@ impl engine::Application for App {
     }
 
     fn on_message(&self, session: &Session<Self>, mut message: Message<'_>) {
-        self.on_batched_message(session, &mut message, &mut Batch::default());
+        self.on_batched_message(session, &mut message, &mut Batch::default(), &|| session.now());
     }
 
     #[inline]
@@ -169,12 +168,18 @@ impl engine::Application for App {
         batch
     }
 
-    fn on_batched_message(&self, session: &Session<Self>, message: &mut Message<'_>, batch: &mut Batch) {
+    fn on_batched_message(
+        &self,
+        session: &Session<Self>,
+        message: &mut Message<'_>,
+        batch: &mut Batch,
+        clock: &dyn Fn() -> Time,
+    ) {
         // Decoded without the lock, so that threads that send to this client need not wait.
         let decoded = self.parser.decode(message, &self.limits);
         // The socket of the message before this one, or of the first namespace.
         let known = Socket::take_from(batch);
-        let Some(packet) = decoded.plain() else { return self.handle_other(session, decoded) };
+        let Some(packet) = decoded.plain() else { return self.handle_other(clock(), session, decoded) };
         let socket = match known {
             // Not looked up, which takes the session's lock: `benches/count ack16`.
             Some(socket) if socket.is_in(packet.namespace) => socket,

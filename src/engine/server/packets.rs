@@ -9,7 +9,8 @@ use sockeye_core::engineio::Packet;
 use sockeye_core::hint::cold_path;
 
 impl<A: Application> ServerInner<A> {
-    /// Handles a packet that arrived on a session's transport, whose span is entered. `batch` is for those that arrived together.
+    /// Handles a packet that arrived on a session's transport, whose span is entered. `batch` is for those that arrived
+    /// together.
     // Inlined, so that the packet is not moved: `benches/count ack16`.
     #[inline(always)]
     pub(in crate::engine) fn handle_packet(
@@ -31,7 +32,7 @@ impl<A: Application> ServerInner<A> {
                         return;
                     }
                 }
-                guard("on_message", || self.application.on_batched_message(session, message, batch));
+                guard("on_message", || self.application.on_batched_message(session, message, batch, clock));
             }
             _ => {
                 cold_path();

@@ -1,5 +1,4 @@
-//! Two connections of one session ask for a namespace at the same instant, over real sockets, again and again: whatever
-//! their timing is, nothing may be left of them. Ignored by default: see CONTRIBUTING.md.
+//! Races over real sockets, tried again and again. Ignored by default: see CONTRIBUTING.md.
 #![cfg(all(feature = "axum", feature = "smol", feature = "tokio"))]
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -7,7 +6,7 @@
 #[allow(dead_code)] // on smol, in axum
 mod mounted;
 
-use sockeye::{Server, Socket};
+use sockeye::{Client, Server, Socket, Transport};
 use sockeye_core::websocket::{Decoder, Message, Opcode, Role, write_frame};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -30,7 +29,8 @@ fn attempts() -> usize {
     std::env::var("ATTEMPTS").map_or(10_000, |attempts| attempts.parse().unwrap())
 }
 
-/// Makes the attempts at a server that `serve` serves in a thread of its own.
+/// Two connections of one session ask for a namespace at the same instant: whatever their timing is, nothing may be left of
+/// them. Makes the attempts at a server that `serve` serves in a thread of its own.
 fn stress(serve: impl FnOnce(Server, TcpListener) + Send + 'static) {
     let server = Server::builder()
         .ping_interval(Duration::from_millis(500))
@@ -190,6 +190,14 @@ fn on_tokio<F: Future<Output = std::io::Result<()>>>(
     runtime.block_on(async { serve(tokio::net::TcpListener::from_std(listener).unwrap()).await.unwrap() });
 }
 
+fn on_smol(server: Server, listener: TcpListener) {
+    let executor = Arc::new(smol::Executor::new());
+    let helper = executor.clone();
+    std::thread::spawn(move || smol::block_on(helper.run(std::future::pending::<()>())));
+    let runtime = sockeye::runtime::smol::Smol::on(&executor);
+    smol::block_on(executor.run(runtime.serve(server, listener))).unwrap();
+}
+
 #[test]
 #[ignore = "takes long: see CONTRIBUTING.md"]
 fn two_connections_of_a_session_leave_nothing_on_tokio() {
@@ -201,17 +209,53 @@ fn two_connections_of_a_session_leave_nothing_on_tokio() {
 #[test]
 #[ignore = "takes long: see CONTRIBUTING.md"]
 fn two_connections_of_a_session_leave_nothing_on_smol() {
-    stress(|server, listener| {
-        let executor = Arc::new(smol::Executor::new());
-        let helper = executor.clone();
-        std::thread::spawn(move || smol::block_on(helper.run(std::future::pending::<()>())));
-        let runtime = sockeye::runtime::smol::Smol::on(&executor);
-        smol::block_on(executor.run(runtime.serve(server, listener))).unwrap();
-    });
+    stress(on_smol);
 }
 
 #[test]
 #[ignore = "takes long: see CONTRIBUTING.md"]
 fn two_connections_of_a_session_leave_nothing_mounted_in_hyper() {
     stress(|server, listener| on_tokio(listener, |listener| mounted::hyper_on_tokio(server, listener)));
+}
+
+/// Broadcasts wake a stream to write, at any time, while its peer's answers make it readable: it misses neither. The clients
+/// have more threads than the machine, so that these are interrupted anywhere.
+fn ask_beside_broadcasts(serve: impl FnOnce(Server, TcpListener) + Send + 'static) {
+    let server = Server::new();
+    server.on_connect(async |socket: Socket| socket.on("ask", async || {}));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let served = server.clone();
+    std::thread::spawn(move || serve(served, listener));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
+    let clients = (0..2 * CLIENTS).map(|_| {
+        let builder = Client::builder(&url).transports([Transport::WebSocket]).ack_timeout(PATIENCE);
+        let client = builder.build().unwrap();
+        runtime.spawn(async move {
+            sockeye::runtime::tokio::connect(&client).await.unwrap();
+            for _ in 0..attempts() {
+                client.emit_with_ack::<()>("ask", ()).await.unwrap();
+            }
+        })
+    });
+    let clients: Vec<_> = clients.collect();
+    while !clients.iter().all(|client| client.is_finished()) {
+        server.emit("news", 1);
+        std::thread::sleep(Duration::from_micros(20));
+    }
+    clients.into_iter().for_each(|client| runtime.block_on(client).unwrap());
+}
+
+#[test]
+#[ignore = "takes long: see CONTRIBUTING.md"]
+fn no_answer_is_late_beside_broadcasts_on_tokio() {
+    ask_beside_broadcasts(|server, listener| {
+        on_tokio(listener, |listener| sockeye::runtime::tokio::serve(server, listener))
+    });
+}
+
+#[test]
+#[ignore = "takes long: see CONTRIBUTING.md"]
+fn no_answer_is_late_beside_broadcasts_on_smol() {
+    ask_beside_broadcasts(on_smol);
 }

@@ -317,8 +317,8 @@ impl fmt::Debug for Proxy {
 }
 
 impl Protocol for Box<dyn Outgoing> {
-    fn set_waker(&mut self, waker: &Waker) -> bool {
-        (**self).set_waker(waker)
+    fn set_waker(&mut self, waker: &Waker) {
+        (**self).set_waker(waker);
     }
 
     fn handle_wake(&mut self, now: Time) {

@@ -42,9 +42,8 @@ pub const READ_BUFFER: usize = 64 << 10;
 /// }
 /// ```
 pub trait Protocol {
-    /// Sets the waker to call if there is work although the stream is not ready. Returns whether it is a new
-    /// one, which the stream does not know yet.
-    fn set_waker(&mut self, waker: &Waker) -> bool;
+    /// Sets the waker to call if there is work although the stream is not ready.
+    fn set_waker(&mut self, waker: &Waker);
     /// Begins a turn. The stream may be ready, the waker may have been called, or neither.
     fn handle_wake(&mut self, now: Time);
     /// Returns whether [`handle_wake`](Protocol::handle_wake) has anything to do. If not, a turn may begin without it, and need

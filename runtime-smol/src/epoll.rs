@@ -239,10 +239,8 @@ impl Socket {
 }
 
 impl Stream for Socket {
-    fn is_readable(&self) -> bool {
-        let readiness = lock(&self.readiness);
-        // Writing shares the waker, and may have used it up.
-        readiness.readable || readiness.waker.is_none()
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_ready(cx, |it| it.readable).map(drop)
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
@@ -385,15 +383,18 @@ mod tests {
     }
 
     #[test]
-    fn a_drained_socket_is_readable_once_its_waker_was_called_even_if_only_writing_is_possible() {
+    fn a_drained_socket_that_becomes_writable_is_waited_for_again_until_it_is_readable() {
         run(async |sockets, listener| {
             let (mut socket, _peer) = connect(&sockets, &listener);
-            for event in [EventFlags::OUT, EventFlags::IN] {
+            for (event, readable) in [(EventFlags::OUT, false), (EventFlags::IN, true)] {
+                let has_waker = |socket: &Socket| lock(&socket.readiness).waker.is_some();
                 assert!(poll_fn(|cx| Poll::Ready(socket.poll_read(cx, &mut [0]).is_pending())).await);
-                assert!(!socket.is_readable());
+                assert!(has_waker(&socket));
                 lock(&socket.readiness).writable = false;
                 lock(&socket.readiness).handle(event);
-                assert!(socket.is_readable());
+                assert!(!has_waker(&socket));
+                let is_ready = poll_fn(|cx| Poll::Ready(socket.poll_readable(cx).is_ready())).await;
+                assert_eq!((is_ready, has_waker(&socket)), (readable, !readable));
             }
         });
     }

@@ -24,8 +24,14 @@ impl<T: 'static> Io<T> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Stream for Io<T> {
-    fn is_readable(&self) -> bool {
-        self.tcp().is_none_or(|tcp| tcp.try_io(Interest::READABLE, || Ok(())).is_ok())
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.tcp() {
+            // Asked first, because it takes no part of the task's budget.
+            Some(tcp) if tcp.try_io(Interest::READABLE, || Ok(())).is_err() => {
+                with_budget(cx, |cx| tcp.poll_read_ready(cx)).map(drop)
+            }
+            _ => Poll::Ready(()),
+        }
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
@@ -139,22 +145,40 @@ mod tests {
         let (mut stream, mut peer) = connect().await;
         let woken = Arc::<Woken>::default();
         let waker = Waker::from(woken.clone());
+        let is_readable =
+            |stream: &mut Io<_>| stream.poll_readable(&mut Context::from_waker(&waker)).is_ready();
         let mut buf = [0; 10];
         let mut read = |stream: &mut Io<_>| stream.poll_read(&mut Context::from_waker(&waker), &mut buf);
-        assert!(read(&mut stream).is_pending() && !stream.is_readable());
+        assert!(read(&mut stream).is_pending() && !is_readable(&mut stream));
         peer.write_all(b"abc").await.unwrap();
         woken.wait().await;
-        assert!(stream.is_readable());
+        assert!(is_readable(&mut stream));
         assert!(matches!(read(&mut stream), Poll::Ready(Ok(3))));
         // Less than there was room for: no system call is needed to see that nothing is left.
-        assert!(cfg!(not(target_os = "linux")) || !stream.is_readable());
-        assert!(read(&mut stream).is_pending() && !stream.is_readable());
+        assert!(cfg!(not(target_os = "linux")) || !is_readable(&mut stream));
+        assert!(read(&mut stream).is_pending() && !is_readable(&mut stream));
         drop(peer);
         woken.wait().await;
         // The end can be read again and again.
         for _ in 0..2 {
-            assert!(stream.is_readable());
+            assert!(is_readable(&mut stream));
             assert!(matches!(read(&mut stream), Poll::Ready(Ok(0))));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_has_woken_its_task_in_vain_wakes_it_again() {
+        let (mut stream, mut peer) = connect().await;
+        let woken = Arc::<Woken>::default();
+        let waker = Waker::from(woken.clone());
+        assert!(stream.poll_read(&mut Context::from_waker(&waker), &mut [0]).is_pending());
+        for _ in 0..3 {
+            assert!(stream.poll_readable(&mut Context::from_waker(&waker)).is_pending());
+            peer.write_all(b"abc").await.unwrap();
+            woken.wait().await;
+            // What has arrived is gone before the task is polled.
+            assert_eq!(stream.0.try_read(&mut [0; 3]).unwrap(), 3);
+            assert!(stream.0.try_read(&mut [0; 3]).is_err());
         }
     }
 

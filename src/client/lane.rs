@@ -331,16 +331,14 @@ impl LaneStream {
 }
 
 impl Protocol for LaneStream {
-    fn set_waker(&mut self, waker: &Waker) -> bool {
+    fn set_waker(&mut self, waker: &Waker) {
         if self.waker.is_none() {
             self.shared.stream_begins();
         }
-        let is_new = !self.waker.as_ref().is_some_and(|known| known.will_wake(waker));
-        if is_new {
+        if !self.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
             self.waker = Some(waker.clone());
             self.shared.set_waker(self.lane, self.id, waker);
         }
-        is_new
     }
 
     fn handle_wake(&mut self, now: Time) {

@@ -407,12 +407,10 @@ fn log_failed_upgrade<A: Application>(
 
 impl<A: Application> Protocol for Connection<A> {
     #[inline(always)]
-    fn set_waker(&mut self, waker: &Waker) -> bool {
-        let is_new = !self.waker.as_ref().is_some_and(|known| known.will_wake(waker));
-        if is_new {
+    fn set_waker(&mut self, waker: &Waker) {
+        if !self.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
             self.change_waker(waker);
         }
-        is_new
     }
 
     #[cold]

@@ -21,8 +21,7 @@ pub struct Drive<S, P, R: ?Sized = dyn Runtime> {
     stream: S,
     protocol: P,
     runtime: Arc<R>,
-    /// Boxed, because most of the time there is none, and every task pays for its size. There is one, if only an empty one,
-    /// unless the last read was pending: then the stream reports when it is readable.
+    /// Boxed, because most of the time there is none, and every task pays for its size.
     rest: Option<Box<Rest>>,
 }
 
@@ -86,20 +85,22 @@ impl<S: Stream + Unpin, P: Protocol + Unpin, R: Runtime + ?Sized> Future for Dri
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let is_registered = !this.protocol.set_waker(cx.waker());
+        this.protocol.set_waker(cx.waker());
         loop {
             if this.rest.as_ref().is_some_and(|rest| rest.is_shutting_down)
                 && let Some(result) = this.poll_shutdown(cx)
             {
                 return result;
             }
-            let mut drained = is_registered && this.rest.is_none() && !this.stream.is_readable();
+            // The waker is registered at each turn: a runtime with several threads may call it once more than the stream becomes
+            // readable, and uses it up by that.
+            let is_readable = this.stream.poll_readable(cx).is_ready();
             let mut partial = this.rest.take().map_or_else(Vec::new, |rest| rest.partial);
             let mut stream = NonBlocking { stream: &mut this.stream, cx };
             let clock = || this.runtime.now();
-            let turn = pump_with(clock, &mut stream, &mut this.protocol, &mut partial, &mut drained)?;
+            let turn = pump_with(clock, &mut stream, &mut this.protocol, &mut partial, is_readable)?;
             let is_shutting_down = turn == Turn::HalfClose;
-            if is_shutting_down || !drained || !partial.is_empty() {
+            if is_shutting_down || !partial.is_empty() {
                 this.keep(partial, is_shutting_down);
             }
             match turn {

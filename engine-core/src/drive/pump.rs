@@ -67,20 +67,20 @@ pub fn pump<S: Read + Write, P: Protocol>(
     protocol: &mut P,
     partial: &mut Vec<u8>,
 ) -> io::Result<Turn> {
-    turn(&|| now, stream, protocol, partial, &mut false)
+    turn(&|| now, stream, protocol, partial, true)
 }
 
-/// Does the same as [`pump`], and reads the clock only if something depends on the time. Does not read a stream that is
-/// `drained`: reading would block, and the stream reports when it is readable. Sets whether it is so in the end.
+/// Does the same as [`pump`], and reads the clock only if something depends on the time. Does not read the
+/// stream unless `is_readable`: reading would block, and the stream reports when it is readable.
 pub(super) fn pump_with<S: Read + Write, P: Protocol>(
     clock: impl FnOnce() -> Time,
     stream: &mut S,
     protocol: &mut P,
     partial: &mut Vec<u8>,
-    drained: &mut bool,
+    is_readable: bool,
 ) -> io::Result<Turn> {
     let now = LazyCell::new(clock);
-    turn(&|| *now, stream, protocol, partial, drained)
+    turn(&|| *now, stream, protocol, partial, is_readable)
 }
 
 fn turn<S: Read + Write, P: Protocol>(
@@ -88,7 +88,7 @@ fn turn<S: Read + Write, P: Protocol>(
     stream: &mut S,
     protocol: &mut P,
     partial: &mut Vec<u8>,
-    drained: &mut bool,
+    is_readable: bool,
 ) -> io::Result<Turn> {
     if protocol.wants_wake() {
         cold_path();
@@ -98,21 +98,22 @@ fn turn<S: Read + Write, P: Protocol>(
     if !partial.is_empty() && protocol.wants_read() {
         resume(now, protocol, partial);
     }
-    let read = match *drained {
-        true => Reading::Drained,
-        false => {
+    let read = match is_readable {
+        false if protocol.wants_read() => Reading::Drained,
+        // Complete messages may wait in `partial`.
+        false => Reading::Paused,
+        true => {
             let mut buffer = protocol.lend_buffer();
             let read = read_all(now, stream, protocol, partial, &mut buffer);
             protocol.reclaim_buffer(buffer);
             read?
         }
     };
-    *drained = matches!(read, Reading::Drained);
     let flushed = flush(stream, protocol)?;
     let wait = match read {
-        Reading::Drained | Reading::Ended => Turn::Wait,
+        Reading::Drained => Turn::Wait,
         Reading::Budget => Turn::Again,
-        // Writing may have freed capacity. No read has blocked, so the stream would not report that it is readable.
+        // Writing may have freed capacity. The stream need not report that it is readable.
         Reading::Paused if protocol.wants_read() => Turn::Again,
         Reading::Paused => Turn::Wait,
     };
@@ -133,10 +134,8 @@ fn turn<S: Read + Write, P: Protocol>(
 
 /// The reason why reading stopped.
 enum Reading {
-    /// The stream has no more bytes at the moment, and reports when it has.
+    /// The stream has no more bytes at the moment, and reports when it has; or it has ended.
     Drained,
-    /// The stream has ended. The protocol may want to be told again.
-    Ended,
     /// The turn's budget is spent.
     Budget,
     /// The protocol wants no more.
@@ -158,7 +157,7 @@ fn read_all<S: Read, P: Protocol>(
             Ok(0) => {
                 cold_path();
                 protocol.handle_eof(now());
-                return Ok(Reading::Ended);
+                return Ok(Reading::Drained);
             }
             Ok(n) => {
                 let (input, _) = buffer.split_at_mut(n.min(buffer.len()));
@@ -178,7 +177,7 @@ fn read_all<S: Read, P: Protocol>(
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
                 cold_path();
                 protocol.handle_eof(now());
-                return Ok(Reading::Ended);
+                return Ok(Reading::Drained);
             }
             Err(e) => {
                 cold_path();
@@ -288,9 +287,7 @@ mod tests {
     }
 
     impl Protocol for Lender {
-        fn set_waker(&mut self, _: &Waker) -> bool {
-            false
-        }
+        fn set_waker(&mut self, _: &Waker) {}
 
         fn handle_wake(&mut self, _: Time) {}
 
@@ -360,7 +357,7 @@ mod tests {
         };
         let turn = |stream: &'static [u8], wants_wake| {
             let mut protocol = Lender { buffer: Some(Box::from([0; 3])), wants_wake, ..Lender::default() };
-            pump_with(clock, &mut Broken(stream), &mut protocol, &mut Vec::new(), &mut false).unwrap_err();
+            pump_with(clock, &mut Broken(stream), &mut protocol, &mut Vec::new(), true).unwrap_err();
             read.take()
         };
         assert_eq!(turn(b"", false), 0);

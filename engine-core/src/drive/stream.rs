@@ -5,10 +5,10 @@ use std::task::{Context, Poll};
 
 /// An asynchronous byte stream, implemented by each runtime for its own streams.
 pub trait Stream {
-    /// Returns whether a stream whose last read was `Pending` may have something to read now; `false` only if the waker of that
-    /// read is still registered, and has not been called since. Default: returns `true`, for streams that cannot tell.
-    fn is_readable(&self) -> bool {
-        true
+    /// Polls whether a read may complete. `Pending` registers the waker as a pending read does, so that a task that was woken
+    /// only to write need not try to read. Default: returns `Ready`, for streams that cannot tell.
+    fn poll_readable(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
     }
     /// Reads into `buf` and returns the number of bytes; 0 at the end of the stream.
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;

@@ -124,7 +124,7 @@ impl Rig {
             5 => self.uncork(),
             6 => self.set_waker(),
             7 => self.receive(),
-            8 => _ = self.poll.set_waker(&Arc::new(Flag::default()).into()),
+            8 => self.poll.set_waker(&Arc::new(Flag::default()).into()),
             9 => {
                 self.poll.handle_wake(Time::ZERO);
                 while let Some(out) = self.poll.poll_transmit() {
@@ -171,7 +171,7 @@ impl Rig {
             },
         );
         match self.below(5) {
-            0 => _ = self.poll.set_waker(&Arc::new(Flag::default()).into()),
+            0 => self.poll.set_waker(&Arc::new(Flag::default()).into()),
             1 => self.set_waker(),
             2 => self.uncork(),
             3 => self.send(30_000),

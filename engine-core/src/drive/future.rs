@@ -92,8 +92,8 @@ impl<S: Stream + Unpin, P: Protocol + Unpin, R: Runtime + ?Sized> Future for Dri
             {
                 return result;
             }
-            // The waker is registered at each turn: a runtime with several threads may call it once more than the stream becomes
-            // readable, and uses it up by that.
+            // Registers the waker at each turn, because a runtime with several threads may have used it up for bytes that an
+            // earlier turn has read.
             let is_readable = this.stream.poll_readable(cx).is_ready();
             let mut partial = this.rest.take().map_or_else(Vec::new, |rest| rest.partial);
             let mut stream = NonBlocking { stream: &mut this.stream, cx };

@@ -556,6 +556,9 @@ fn a_drive_does_not_read_again_until_the_stream_reports_something() {
         assert!(is_answer(&pipe.lock().written));
         assert_eq!(pipe.lock().reads_asked, 1);
     }
+    pipe.lock().reads.push_back(Ok(GET.to_vec()));
+    assert!(poll(&mut drive, &waker).is_pending());
+    assert_eq!(pipe.lock().reads_asked, 2);
 }
 
 #[test]
@@ -581,10 +584,10 @@ fn a_drive_handles_the_messages_that_waited_though_the_stream_reports_nothing() 
 fn a_drive_that_is_woken_in_vain_waits_for_the_stream_again() {
     let pipe = Shared::new(Pipe::wide([]));
     let mut drive = Drive::new(pipe.clone(), app(), Arc::new(Clock::default()));
-    let (_, waker) = wakes();
-    for _ in 0..3 {
-        assert!(poll(&mut drive, &waker).is_pending());
-        assert!(pipe.lock().reader.take().is_some_and(|reader| reader.will_wake(&waker)));
+    let ((_, waker), (_, other)) = (wakes(), wakes());
+    for waker in [&waker, &waker, &other] {
+        assert!(poll(&mut drive, waker).is_pending());
+        assert!(pipe.lock().reader.take().is_some_and(|reader| reader.will_wake(waker)));
     }
 }
 

@@ -91,13 +91,14 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use std::future::poll_fn;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::task::{Wake, Waker};
     use std::time::Duration;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
-    use tokio::task::yield_now;
+    use tokio::task::{coop, yield_now};
     use tokio::time::timeout;
 
     /// Notes that it was woken.
@@ -167,6 +168,24 @@ mod tests {
             assert_eq!(stream.0.try_read(&mut [0; 3]).unwrap(), 3);
             assert!(stream.0.try_read(&mut [0; 3]).is_err());
         }
+    }
+
+    #[tokio::test]
+    async fn a_read_that_waits_for_the_budget_of_its_task_wakes_it() {
+        let (mut stream, mut peer) = connect().await;
+        let woken = Arc::<Woken>::default();
+        let waker = Waker::from(woken.clone());
+        let read = poll_fn(|cx| {
+            while coop::has_budget_remaining() {
+                assert!(coop::poll_proceed(cx).map(|budget| budget.made_progress()).is_ready());
+            }
+            Poll::Ready(stream.poll_read(&mut Context::from_waker(&waker), &mut [0]))
+        });
+        assert!(read.await.is_pending());
+        woken.wait().await;
+        assert!(stream.poll_readable(&mut Context::from_waker(&waker)).is_pending());
+        peer.write_all(b"a").await.unwrap();
+        woken.wait().await;
     }
 
     #[tokio::test]

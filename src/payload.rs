@@ -247,6 +247,7 @@ pub(crate) fn send_packet(
     parser: Parser,
     packet: impl for<'e> FnOnce(&'e mut Encoder) -> Result<Encoded<'e>, EncodeError>,
 ) -> Result<(), crate::EmitError> {
+    crate::pool::lend(engine.queue_mut());
     with_encoder(parser, |encoder| Ok(engine.send(packet(encoder)?.parts())?))
 }
 

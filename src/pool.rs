@@ -17,10 +17,15 @@ use sockeye_core::{Outbound, outbound::Pieces};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
+/// In boxes, as a queue has them.
+type Spare = Vec<Box<Pieces>>;
+
 thread_local! {
-    // A connection has memory only while data is queued, so a thread needs at most two pieces. The second one is for the
+    // A connection has memory only while data is queued, so most threads need at most two pieces. The second one is for the
     // response to a request whose session keeps the first for the next poll.
     static MEMORY: Cell<[Option<Box<Pieces>>; 2]> = const { Cell::new([None, None]) };
+    // Sessions keep theirs at the same time if many clients send something before the first of their polls is answered.
+    static SPARE: Cell<Spare> = const { Cell::new(Vec::new()) };
     static READ: Reading = const { Reading { buffer: Cell::new(None), partial: Cell::new(Vec::new()), turns: Cell::new(0) } };
     static ENCODER: Cell<Option<Box<Encoder>>> = const { Cell::new(None) };
     static DEFLATE_STATE: Cell<DeflateState> = const { Cell::new(DeflateState::new()) };
@@ -32,6 +37,9 @@ thread_local! {
 pub(crate) static DEFLATE: DeflatePool =
     DeflatePool::new(|| DEFLATE_STATE.take(), |state| DEFLATE_STATE.set(state));
 
+/// Maximum number of pieces that a thread keeps besides the usual two, and the maximum size of each in bytes.
+const MAX_SPARE: usize = 64;
+const SPARE_SIZE: usize = 1024;
 /// Maximum capacity of the queue of events that a thread keeps: more events at once are rare.
 const MAX_EVENTS: usize = 64;
 
@@ -53,8 +61,22 @@ fn lend_memory(queue: &mut Outbound) {
                 Some(memory) => [Some(memory), second],
                 None => [second, None],
             },
-            None => [None, second],
+            None => {
+                lend_spare(queue);
+                [None, second]
+            }
         });
+    });
+}
+
+#[inline(never)]
+fn lend_spare(queue: &mut Outbound) {
+    SPARE.with(|kept| {
+        let mut spare = kept.take();
+        if let Some(memory) = spare.pop() {
+            queue.lend(memory);
+        }
+        kept.set(spare);
     });
 }
 
@@ -70,8 +92,28 @@ pub(crate) fn reclaim(queue: &mut Outbound) {
 fn put_memory(memory: Box<Pieces>) {
     MEMORY.with(|kept| {
         let [first, second] = kept.take();
-        kept.set([Some(memory), first.or(second)]);
+        kept.set(match (first, second) {
+            (Some(first), Some(second)) => {
+                put_spare(second);
+                [Some(memory), Some(first)]
+            }
+            (first, second) => [Some(memory), first.or(second)],
+        });
     });
+}
+
+#[inline(never)]
+fn put_spare(memory: Box<Pieces>) {
+    if memory.capacity() <= SPARE_SIZE {
+        // The thread may be about to end.
+        _ = SPARE.try_with(|kept| {
+            let mut spare = kept.take();
+            if spare.len() < MAX_SPARE {
+                spare.push(memory);
+            }
+            kept.set(spare);
+        });
+    }
 }
 
 /// The buffers for what is read.

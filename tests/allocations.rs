@@ -233,6 +233,21 @@ fn an_acknowledgement_over_polling_allocates_the_exchange() {
     });
 }
 
+#[test]
+fn answers_that_wait_for_many_polls_at_once_allocate_nothing() {
+    let mut world = World::new(server());
+    let clients: Vec<_> = (0..20).map(|_| world.polling()).collect();
+    let posts = clients.iter().map(|(token, session)| (*token, post(session, r#"421["ack",7]"#)));
+    let polls = clients.iter().map(|(token, session)| (*token, poll_head(session)));
+    let requests: Vec<_> = posts.chain(polls).collect();
+    // The exchanges of the requests with the events.
+    expect(20, || {
+        for (token, request) in &requests {
+            world.send(*token, request);
+        }
+    });
+}
+
 /// Returns a message as servers send it.
 fn from_server(packet: &str) -> Vec<u8> {
     let mut out = Vec::new();
@@ -365,6 +380,8 @@ fn queues_of_peers_that_do_not_read_share_the_frames_of_broadcasts() {
     const SIZE: i64 = 4096;
     // Per frame a peer holds an offset and a `Bytes`, in a list that grows by doubling.
     const LIST: i64 = BROADCASTS * 2 * 40;
+    // What a thread may keep for queues that are to come.
+    const SPARE: i64 = 64 * (1024 + size_of::<sockeye_core::outbound::Pieces>() as i64);
     let text = "x".repeat(SIZE as usize);
     let waiting = |stalled: usize| {
         let (mut world, clients) = world(100);
@@ -379,7 +396,7 @@ fn queues_of_peers_that_do_not_read_share_the_frames_of_broadcasts() {
         let (read, freed) = measure(|| clients.iter().map(|client| world.send(*client, &[])).sum::<usize>());
         assert!(read >= stalled * BROADCASTS as usize * text.len(), "{read} bytes were read in the end");
         let kept = usage.live_bytes + freed.live_bytes;
-        assert!(kept <= 0, "{kept} bytes are kept of what was read");
+        assert!(kept <= SPARE, "{kept} bytes are kept of what was read");
         usage.live_bytes
     };
     let (none, one, half) = (waiting(0), waiting(1), waiting(50));

@@ -169,7 +169,9 @@ impl Outbound {
     /// Returns `memory` unused if the queue already has some.
     pub fn lend(&mut self, mut memory: Box<Pieces>) -> Option<Box<Pieces>> {
         let Queue::One(first) = &mut self.0 else { return Some(memory) };
-        memory.push(core::mem::take(first));
+        if !first.is_empty() {
+            memory.push(core::mem::take(first));
+        }
         self.0 = Queue::Many(memory);
         None
     }
@@ -251,6 +253,11 @@ impl Buf for Outbound {
 }
 
 impl Pieces {
+    /// Returns the number of bytes for which memory is allocated.
+    pub fn capacity(&self) -> usize {
+        self.buf.capacity() + self.shared.capacity() * size_of::<(usize, Bytes)>()
+    }
+
     fn extend(&mut self, bytes: &[u8]) {
         self.len += bytes.len();
         self.buf.extend_from_slice(bytes);

@@ -78,6 +78,9 @@ impl fmt::Display for Status {
     }
 }
 
+/// The length in bytes for which a head reserves memory: most are shorter.
+const HEAD: usize = 192;
+
 /// Appends a response's head to `out`.
 ///
 /// `content_length` is the length of the body in bytes. Without it, a response that can have a body
@@ -98,6 +101,8 @@ pub fn write_head<'n, 'v>(
     keep_alive: bool,
 ) -> Result<(), InvalidHeader> {
     let start = out.len();
+    // Otherwise, a new buffer would grow to this in four steps.
+    out.reserve(HEAD);
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(itoa::Buffer::new().format(status.code()).as_bytes());
     out.push(b' ');

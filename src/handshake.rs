@@ -203,9 +203,10 @@ impl Handshake {
     pub fn query(&self) -> Vec<(String, String)> {
         let url = self.url();
         let query = url.split_once('?').map_or("", |(_, query)| query);
-        let decode = |part| http::decode(part).map_or_else(|_| String::new(), Cow::into_owned);
         match http::Query::parse(query) {
-            Ok(query) => query.pairs().map(|(key, value)| (decode(key), decode(value))).collect(),
+            Ok(query) => {
+                query.decoded_pairs().map(|(key, value)| (key.into_owned(), value.into_owned())).collect()
+            }
             // Not reached: a session is not opened with a query that cannot be read.
             Err(_) => Vec::new(),
         }

@@ -28,11 +28,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-pub(crate) use sockeye_core::engineio::server::exchange::{
-    Accept, Content, Header, Incoming, Response, Upgrade,
-};
 #[cfg(feature = "http")]
-pub(crate) use sockeye_core::engineio::server::exchange::{Headers, Key};
+pub(crate) use sockeye_core::engineio::server::exchange::Key;
+pub(crate) use sockeye_core::engineio::server::exchange::{
+    Accept, Content, Headers, Incoming, Response, Upgrade,
+};
 
 /// A request, until it is answered.
 pub(crate) struct Exchange<A: Application> {
@@ -565,7 +565,7 @@ impl<A: Application> Exchange<A> {
         let is_head = request.method() == "HEAD";
         let asset = server.assets.get(request.path());
         let Some(asset) = asset.filter(|_| is_head || request.method() == "GET") else {
-            return Response::new(Status::NOT_FOUND, [], Content::Static(b""));
+            return Response::new(Status::NOT_FOUND, Headers::default(), Content::Static(b""));
         };
         let compression = server.site.config.http_compression.as_ref();
         let compressed =
@@ -579,7 +579,11 @@ impl<A: Application> Exchange<A> {
         let headers = [("ETag", etag.into()), ("Cache-Control", Cow::Borrowed("public, max-age=0"))];
         let headers = headers.into_iter().chain(vary);
         if asset.is_known(request.header_str("if-none-match")) {
-            return self.decisions.respond(Status::NOT_MODIFIED, headers, Content::HeadOnly(body.len()));
+            return self.decisions.respond(
+                Status::NOT_MODIFIED,
+                headers.collect(),
+                Content::HeadOnly(body.len()),
+            );
         }
         let coding = compressed.map(|_| ("Content-Encoding", "gzip".into()));
         let headers = headers.chain([("Content-Type", asset.content_type.clone())]).chain(coding);
@@ -591,7 +595,7 @@ impl<A: Application> Exchange<A> {
                 Content::Queue(queue)
             }
         };
-        self.decisions.respond(Status::OK, headers, body)
+        self.decisions.respond(Status::OK, headers.collect(), body)
     }
 }
 

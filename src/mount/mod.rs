@@ -218,7 +218,7 @@ fn write(status: u16, mut headers: HeaderMap, more: exchange::Headers, body: Bod
         match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_maybe_shared(value)) {
             (Ok(name), Ok(value)) => _ = headers.append(name, value),
             // As in the server's own connections: only the application can have chosen an invalid header.
-            _ => return write(500, HeaderMap::new(), exchange::Headers::new(), Body::default()),
+            _ => return write(500, HeaderMap::new(), exchange::Headers::default(), Body::default()),
         }
     }
     let mut response = Response::new(body);

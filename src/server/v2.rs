@@ -41,8 +41,7 @@ pub(super) fn auth_of(query: &str) -> Cow<'static, str> {
     }
     let mut object = Map::new();
     let Ok(query) = http::Query::parse(query) else { return Cow::Borrowed("") };
-    for (name, value) in query.pairs() {
-        let (Ok(name), Ok(value)) = (http::decode(name), http::decode(value)) else { continue };
+    for (name, value) in query.decoded_pairs() {
         let value = Value::String(value.into_owned());
         match object.get_mut(name.as_ref()) {
             None => _ = object.insert(name.into_owned(), value),

@@ -148,6 +148,10 @@ impl Cors {
         self
     }
 
+    pub(crate) fn is_off(&self) -> bool {
+        self.origin == Origin::Off
+    }
+
     /// Returns whether a page of this origin may talk to the server. Use it for a WebSocket handshake
     /// with an `Origin`; a handshake without one is not from a browser. [`Cors::off`] allows none: the
     /// caller has to compare the origin with `Host` to see if the page is the server's own.
@@ -164,7 +168,7 @@ impl Cors {
     /// `Content-Length: 0`, without which browsers wait for a body. As in the reference, every OPTIONS
     /// is a preflight unless CORS is off.
     pub fn is_preflight(&self, request: &Request<'_>) -> bool {
-        self.origin != Origin::Off && request.method() == "OPTIONS"
+        !self.is_off() && request.method() == "OPTIONS"
     }
 
     /// Returns the headers for the response to this request, also if it is an error or the answer to a
@@ -175,7 +179,7 @@ impl Cors {
         request: &Request<'a>,
     ) -> impl Iterator<Item = (&'static str, &'a str)> + use<'a> {
         // Most servers have it off, so nothing is looked up.
-        let headers = (self.origin != Origin::Off).then(|| self.headers_while_on(request));
+        let headers = (!self.is_off()).then(|| self.headers_while_on(request));
         let headers = headers.into_iter().flatten();
         headers.filter_map(|(name, value)| Some((name, value.filter(|value| !value.is_empty())?)))
     }

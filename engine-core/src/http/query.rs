@@ -30,8 +30,11 @@ impl<'a> Query<'a> {
         if !is_plain && memchr::memchr(0, raw.as_bytes()).is_some() {
             return Err(Error::Query);
         }
+        if is_plain {
+            return Ok(Query { raw, is_plain });
+        }
         // An escape cannot extend across a `&` or `=`, so the query need not be split into fields.
-        let mut rest = if is_plain { "" } else { raw };
+        let mut rest = raw;
         while let Some((_, escape)) = rest.split_once('%') {
             (_, rest) = Escaped::read(escape).ok_or(Error::Query)?;
         }
@@ -63,21 +66,16 @@ impl<'a> Query<'a> {
 
     /// Returns the decoded value of the first field with this key. It is borrowed if it has no escape.
     pub fn get(&self, key: &str) -> Option<Cow<'a, str>> {
-        let [value] = self.get_all([key]);
-        value
+        self.decoded_pairs().find(|(name, _)| name == key).map(|(_, value)| value)
     }
 
-    /// Does the same as [`get`](Query::get) for several keys, in one pass.
-    pub fn get_all<const N: usize>(&self, keys: [&str; N]) -> [Option<Cow<'a, str>>; N] {
-        let mut values = [const { None }; N];
-        for (name, value) in self.pairs() {
-            let name = if self.is_plain { Cow::Borrowed(name) } else { decode(name).unwrap_or_default() };
-            let known = values.iter_mut().zip(keys).find(|(_, key)| *key == name);
-            if let Some((slot @ None, _)) = known {
-                *slot = if self.is_plain { Some(Cow::Borrowed(value)) } else { decode(value).ok() };
-            }
-        }
-        values
+    /// Returns decoded keys and values, in order. They are borrowed if they have no escape.
+    pub fn decoded_pairs(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> + use<'a> {
+        let is_plain = self.is_plain;
+        self.pairs().map(move |(name, value)| match is_plain {
+            true => (Cow::Borrowed(name), Cow::Borrowed(value)),
+            false => (decode(name).unwrap_or_default(), decode(value).unwrap_or_default()),
+        })
     }
 }
 

@@ -35,12 +35,16 @@ impl<'a> Request<'a> {
 
     /// Returns the path as it was sent, escapes included.
     pub fn path(&self) -> &'a str {
-        cut(self.target, b'?').0
+        self.path_and_query().0
     }
 
     /// Returns the raw query after the first `?`, empty if there is none. [`super::Query`] parses it.
     pub fn query(&self) -> &'a str {
-        cut(self.target, b'?').1
+        self.path_and_query().1
+    }
+
+    pub(crate) fn path_and_query(&self) -> (&'a str, &'a str) {
+        cut(self.target, b'?')
     }
 
     /// Returns the headers in the order in which they were sent.

@@ -2,7 +2,7 @@
 
 use super::Connection;
 use super::link::{Link, Stage};
-use crate::engine::exchange::{self, Caller, Content, Exchange, Incoming, Step, Upgrade};
+use crate::engine::exchange::{Caller, Content, Exchange, Incoming, Step, Upgrade};
 use crate::engine::{Application, Handshake, TransportError};
 use crate::log::{self, debug};
 use crate::pool;
@@ -126,14 +126,14 @@ impl<A: Application> Connection<A> {
                     Content::Queue(queue) => BorrowedContent::Queue(queue),
                     Content::HeadOnly(length) => BorrowedContent::HeadOnly(*length),
                 };
-                self.stream.respond(now, response.status, borrow(&response.headers), body);
+                self.stream.respond(now, response.status, response.headers.iter(), body);
                 if let Content::Queue(queue) = &mut response.body {
                     pool::reclaim(queue);
                 }
             }
             Step::Upgrade(accept, carries) => {
                 pool::lend(self.stream.outbound());
-                self.stream.upgrade(now, &accept.key.unwrap_or_default(), borrow(&accept.headers));
+                self.stream.upgrade(now, &accept.key.unwrap_or_default(), accept.headers.iter());
                 if let Some(deflate) = accept.deflate {
                     self.stream.set_deflate(deflate);
                 }
@@ -157,8 +157,4 @@ impl<A: Application> Connection<A> {
     fn is_delivering(&self) -> bool {
         matches!(&self.link, Link::Other(other) if matches!(other.stage, Stage::Delivering(_)))
     }
-}
-
-fn borrow(headers: &[exchange::Header]) -> impl Iterator<Item = (&'static str, &str)> {
-    headers.iter().map(|(name, value)| (*name, value.as_ref()))
 }

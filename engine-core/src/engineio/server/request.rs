@@ -34,7 +34,18 @@ impl Query {
     /// [`Callback`].
     pub fn parse(query: &str) -> Result<Query, RequestError> {
         let query = http::Query::parse(query).map_err(|_| RequestError::BadRequest)?;
-        let [transport, sid, version, jsonp] = query.get_all(["transport", "sid", "EIO", "j"]);
+        let [mut transport, mut sid, mut version, mut jsonp, mut base64] = [const { None }; 5];
+        for (name, value) in query.decoded_pairs() {
+            let slot = match name.as_ref() {
+                "transport" => &mut transport,
+                "sid" => &mut sid,
+                "EIO" => &mut version,
+                "j" => &mut jsonp,
+                "b64" => &mut base64,
+                _ => continue,
+            };
+            slot.get_or_insert(value);
+        }
         let transport = transport.and_then(|name| match name.as_ref() {
             "polling" => Some(Transport::Polling),
             "websocket" => Some(Transport::WebSocket),
@@ -46,8 +57,7 @@ impl Query {
         let version = version.map_or(Some(Version::V3), |version| Version::parse(&version));
         // A script holds no bytes.
         let base64 = version == Some(Version::V3)
-            && (jsonp.is_some()
-                || query.get("b64").is_some_and(|value| matches!(value.as_ref(), "1" | "true")));
+            && (jsonp.is_some() || base64.is_some_and(|value| matches!(value.as_ref(), "1" | "true")));
         Ok(Query { transport, sid, version, jsonp, base64 })
     }
 }

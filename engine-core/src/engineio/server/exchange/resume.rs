@@ -50,13 +50,12 @@ impl Exchange {
     #[inline(never)]
     pub(super) fn read_resume(&mut self, site: &Site, incoming: &Incoming<'_>, subject: &mut Subject) {
         let Ok(query) = http::Query::parse(incoming.request.query()) else { return };
-        let [resume, attempt] = query.get_all(["resume", "attempt"]);
-        if let Some(attempt) = attempt {
+        if let Some(attempt) = query.get("attempt") {
             // A session does not have so many.
             let number = parse_count(&attempt).and_then(|number| number.try_into().ok());
             self.named = number.unwrap_or(u32::MAX);
         }
-        let Some(handled) = resume else { return };
+        let Some(handled) = query.get("resume") else { return };
         if let Subject::Session(id, purpose @ (Purpose::Poll | Purpose::Upgrade)) = *subject {
             *subject = Subject::resume(site, incoming, id, (&handled, self.named), purpose);
         }

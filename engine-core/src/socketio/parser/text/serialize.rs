@@ -15,6 +15,8 @@ use serde::ser::{Error as _, Impossible, Serialize, Serializer};
 
 /// The name of the struct as which serde_json's `RawValue` serializes.
 pub(super) const RAW_VALUE: &str = "$serde_json::private::RawValue";
+/// The length in bytes of the pieces of a long string.
+const PIECE: usize = 8 << 10;
 /// The same for serde_json's `Number` with the feature `arbitrary_precision`.
 const RAW_NUMBER: &str = "$serde_json::private::Number";
 
@@ -77,16 +79,18 @@ impl Sink {
     /// Writes the characters between the quotes of a string.
     #[inline(never)]
     fn escaped(&mut self, text: &str) {
-        let mut rest = text.as_bytes();
-        loop {
-            let special = skip_plain(rest);
-            let plain = rest.get(..rest.len() - special.len());
-            self.text.extend_from_slice(plain.unwrap_or_default());
-            let Some((&byte, behind)) = special.split_first() else {
-                return;
-            };
-            self.escape(byte);
-            rest = behind;
+        self.text.reserve(text.len());
+        // Piece by piece, so that what was looked through is still in the processor's cache when it is copied:
+        // `benches/compare`, text900k.
+        for mut rest in text.as_bytes().chunks(PIECE) {
+            loop {
+                let special = skip_plain(rest);
+                let plain = rest.get(..rest.len() - special.len());
+                self.text.extend_from_slice(plain.unwrap_or_default());
+                let Some((&byte, behind)) = special.split_first() else { break };
+                self.escape(byte);
+                rest = behind;
+            }
         }
     }
 

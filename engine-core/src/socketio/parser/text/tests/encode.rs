@@ -496,3 +496,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_long_string_is_escaped_wherever_a_special_character_stands() {
+    let mut long = "é".repeat(10_000);
+    for at in [0, 4090, 8190, 8191, 8192, 16_382, 16_384, 19_999] {
+        for special in ["\"", "\u{1}\\"] {
+            // Between two characters.
+            long.insert_str(at & !1, special);
+            let expected = serde_json::to_string(&long).unwrap();
+            assert_eq!(event(&long), format!("2[\"e\",{expected}]"), "{at}");
+            long.drain(at & !1..(at & !1) + special.len());
+        }
+    }
+}

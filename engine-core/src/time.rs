@@ -40,6 +40,13 @@ impl Time {
         Duration::from_nanos(self.0.get() - 1)
     }
 
+    /// Returns the latest instant that is not later, and a multiple of `step` from the origin.
+    pub(crate) fn round_down(self, step: Duration) -> Time {
+        let since_origin = self.0.get() - 1;
+        let beyond = since_origin.checked_rem(nanos(step)).unwrap_or_default();
+        Time(NonZeroU64::MIN.saturating_add(since_origin - beyond))
+    }
+
     /// Returns the time from `earlier` to this instant; zero if `earlier` is later.
     pub const fn saturating_since(self, earlier: Time) -> Duration {
         Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
@@ -79,6 +86,17 @@ pub(crate) fn earliest(a: Option<Time>, b: Option<Time>) -> Option<Time> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_instant_is_rounded_down_to_a_multiple_of_the_step() {
+        let rounded = |ms, step| at(ms).round_down(Duration::from_millis(step));
+        assert_eq!([0, 6, 7, 13, 14].map(|ms| rounded(ms, 7)), [0, 0, 7, 7, 14].map(at));
+        assert_eq!(rounded(5, 0), at(5));
+    }
+
+    fn at(ms: u64) -> Time {
+        Time::from_origin(Duration::from_millis(ms))
+    }
 
     #[test]
     fn arithmetic_saturates_instead_of_wrapping() {

@@ -25,11 +25,11 @@ fn the_round_trip_is_that_of_the_last_answered_ping() {
     let mut rig = Rig::websocket();
     rig.pass(at(25_000));
     assert_eq!(round_trip(&rig), None);
-    pong(&mut rig, 25_070);
-    assert_eq!(round_trip(&rig), Some(70));
-    rig.pass(at(50_070));
-    assert_eq!(round_trip(&rig), Some(70), "a ping is on its way");
-    pong(&mut rig, 50_370);
+    pong(&mut rig, 25_125);
+    assert_eq!(round_trip(&rig), Some(125));
+    rig.pass(at(50_125));
+    assert_eq!(round_trip(&rig), Some(125), "a ping is on its way");
+    pong(&mut rig, 50_425);
     assert_eq!(round_trip(&rig), Some(300));
     pong(&mut rig, 51_000);
     assert_eq!(round_trip(&rig), Some(300), "a pong without a ping tells nothing");
@@ -50,17 +50,17 @@ fn a_ping_that_waits_for_a_poll_is_measured_from_that_poll() {
     rig.now = at(28_000);
     rig.poll();
     assert_eq!(rig.take(), [control("2")]);
-    rig.now = at(28_040);
+    rig.now = at(28_125);
     rig.poll();
     rig.post("3");
-    assert_eq!(round_trip(&rig), Some(40));
+    assert_eq!(round_trip(&rig), Some(125));
     // The next one leaves at once, because a poll waits.
-    rig.pass(at(53_040));
+    rig.pass(at(53_125));
     rig.look();
     assert_eq!(rig.take(), [control("2")]);
-    rig.now = at(53_100);
+    rig.now = at(53_185);
     rig.poll();
-    rig.now = at(53_120);
+    rig.now = at(53_205);
     rig.post("3");
     assert_eq!(round_trip(&rig), Some(80));
 }
@@ -90,11 +90,11 @@ fn a_pong_that_may_answer_an_excused_ping_is_not_measured() {
     rig.session.handle_timeout(at(45_000));
     rig.read();
     assert_eq!(rig.take(), [control("2"), control("2")]);
-    pong(&mut rig, 45_001);
+    pong(&mut rig, 45_125);
     assert_eq!(round_trip(&rig), None);
-    pong(&mut rig, 45_050);
-    rig.pass(at(70_001));
-    pong(&mut rig, 70_031);
+    pong(&mut rig, 45_150);
+    rig.pass(at(70_125));
+    pong(&mut rig, 70_155);
     assert_eq!(round_trip(&rig), Some(30));
 }
 

@@ -25,11 +25,38 @@ fn the_first_ping_is_sent_once_after_one_interval() {
 fn a_pong_starts_the_next_interval() {
     let mut rig = Rig::websocket();
     rig.pass(at(25_000));
-    rig.now = at(25_300);
+    rig.now = at(25_250);
     rig.packets("3");
-    assert_eq!(rig.session.next_deadline(), Some(at(50_300)));
+    assert_eq!(rig.session.next_deadline(), Some(at(50_250)));
     rig.packets("3");
-    assert_eq!(rig.session.next_deadline(), Some(at(50_300)), "an unsolicited pong is ignored");
+    assert_eq!(rig.session.next_deadline(), Some(at(50_250)), "an unsolicited pong is ignored");
+}
+
+#[test]
+fn pings_of_many_sessions_are_due_at_the_same_times_and_a_little_early() {
+    // The interval in milliseconds, and the time between two pings in nanoseconds.
+    for (interval, step) in [(25_000, 31_250_000), (3200, 25_000_000), (1000, 7_812_500)] {
+        let (interval, step) = (Duration::from_millis(interval), Duration::from_nanos(step));
+        let config = config_with(|c| c.ping_interval = interval);
+        let mut due = Vec::new();
+        for ms in 0..1000 {
+            let mut rig = Rig::open(Transport::WebSocket, config.clone());
+            rig.pass(at(0) + interval);
+            rig.now = at(ms) + interval;
+            rig.packets("3");
+            let latest = rig.now + interval;
+            due.push(rig.session.next_deadline().unwrap());
+            assert!(
+                due.iter().all(|due| *due <= latest) && latest.saturating_since(due[due.len() - 1]) < step
+            );
+        }
+        due.dedup();
+        assert_eq!(
+            due.len() as u128,
+            Duration::from_secs(1).as_nanos().div_ceil(step.as_nanos()),
+            "{interval:?}"
+        );
+    }
 }
 
 #[test]
@@ -125,10 +152,10 @@ fn after_an_hour_of_suspension_one_ping_is_sent_with_the_full_timeout() {
     rig.read();
     assert_eq!(rig.take(), [control("2")]);
     assert_eq!(rig.session.next_deadline(), Some(at(hour + 20_000)));
-    rig.now = at(hour + 100);
+    rig.now = at(hour + 125);
     rig.packets("3");
     assert_eq!(rig.session.closed(), None);
-    assert_eq!(rig.session.next_deadline(), Some(at(hour + 25_100)));
+    assert_eq!(rig.session.next_deadline(), Some(at(hour + 25_125)));
 }
 
 #[test]
@@ -155,7 +182,7 @@ fn a_clock_that_runs_backwards_is_tolerated() {
     rig.look();
     rig.now = at(24_999);
     rig.post("3");
-    assert_eq!(rig.session.next_deadline(), Some(at(49_999)));
+    assert_eq!(rig.session.next_deadline(), Some(at(49_968) + Duration::from_micros(750)));
     rig.session.heard(at(0));
     rig.session.close(at(0), CloseReason::ForcedClose(None));
     assert_eq!(rig.session.next_deadline(), Some(at(30_000)));

@@ -393,7 +393,8 @@ impl<A: Application> Builder<A> {
         self
     }
 
-    /// Sets the time from the handshake or a pong to the next ping. Default: 25 s.
+    /// Sets the time from the handshake or a pong to the next ping. Pings are sent up to 31.25 ms earlier, so that those of
+    /// many clients are sent together. Default: 25 s.
     pub fn ping_interval(mut self, interval: Duration) -> Self {
         self.config.ping_interval = interval;
         self

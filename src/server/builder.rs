@@ -62,7 +62,8 @@ impl ServerBuilder {
     pass_on! {
         /// Sets the path of the requests. Default: `/socket.io`.
         path(path: impl Into<String>);
-        /// Sets the time from the handshake or a pong to the next ping. Default: 25 s.
+        /// Sets the time from the handshake or a pong to the next ping. Pings are sent up to 31.25 ms earlier, so that those of
+        /// many clients are sent together. Default: 25 s.
         ping_interval(interval: Duration);
         /// Sets the time for a pong, after which the client is closed. Default: 20 s.
         ping_timeout(timeout: Duration);

@@ -13,7 +13,8 @@ use core::time::Duration;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// Time from the handshake or a pong to the next ping. In version 3, the client sends the pings. Default: 25 s.
+    /// Time from the handshake or a pong to the next ping, which may be sent earlier by one part in 128, but at most 31.25 ms,
+    /// so that the pings of many sessions are sent together. In version 3, the client sends the pings. Default: 25 s.
     pub ping_interval: Duration,
     /// Timeout of a pong. In version 3, of a ping, from the time at which it is due. Default: 20 s.
     pub ping_timeout: Duration,

@@ -414,7 +414,7 @@ impl Session {
                     if !core::mem::take(&mut self.is_ambiguous) {
                         self.round_trip = round_trip.or(self.round_trip);
                     }
-                    self.heartbeat = Heartbeat::Idle(now + self.config.ping_interval);
+                    self.heartbeat = Heartbeat::idle(now, &self.config);
                 }
             }
             Packet::Ping(_) => match self.version() {

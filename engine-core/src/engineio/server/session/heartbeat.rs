@@ -5,6 +5,11 @@ use crate::engineio::reason::{CloseReason, TransportError};
 use crate::engineio::server::Config;
 use crate::engineio::version::Version;
 use crate::time::{Time, earliest};
+use core::time::Duration;
+
+/// The times at which pings are due are multiples of this part of `ping_interval`, or of 1/32 s if that is shorter.
+const PARTS: u32 = 128;
+const MAX_STEP: Duration = Duration::from_micros(31_250);
 
 #[derive(Debug)]
 pub(super) enum Heartbeat {
@@ -21,11 +26,19 @@ pub(super) enum Heartbeat {
 impl Heartbeat {
     pub(super) fn begin(now: Time, config: &Config, version: Version) -> Heartbeat {
         match version {
-            Version::V4 => Heartbeat::Idle(now + config.ping_interval),
+            Version::V4 => Heartbeat::idle(now, config),
             Version::V3 => {
                 Heartbeat::Waiting { left: None, deadline: now + config.ping_interval + config.ping_timeout }
             }
         }
+    }
+
+    /// Begins to wait for the time of the next ping, which is earlier than `ping_interval` by at most one part in 128, and
+    /// 31.25 ms: the pings of many sessions are due at the same times, so that a server with idle clients wakes up for some
+    /// of them at once, and not for each.
+    pub(super) fn idle(now: Time, config: &Config) -> Heartbeat {
+        let step = (config.ping_interval / PARTS).min(MAX_STEP);
+        Heartbeat::Idle((now + config.ping_interval).round_down(step))
     }
 
     /// Notes that a connection takes what waits.

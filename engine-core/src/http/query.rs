@@ -27,11 +27,11 @@ impl<'a> Query<'a> {
     pub fn parse(raw: &'a str) -> Result<Self, Error> {
         // One search for all three, because most queries have none of them.
         let is_plain = memchr::memchr3(0, b'%', b'+', raw.as_bytes()).is_none();
-        if !is_plain && memchr::memchr(0, raw.as_bytes()).is_some() {
-            return Err(Error::Query);
-        }
         if is_plain {
             return Ok(Query { raw, is_plain });
+        }
+        if memchr::memchr(0, raw.as_bytes()).is_some() {
+            return Err(Error::Query);
         }
         // An escape cannot extend across a `&` or `=`, so the query need not be split into fields.
         let mut rest = raw;

@@ -15,10 +15,10 @@ use serde::ser::{Error as _, Impossible, Serialize, Serializer};
 
 /// The name of the struct as which serde_json's `RawValue` serializes.
 pub(super) const RAW_VALUE: &str = "$serde_json::private::RawValue";
-/// The length in bytes of the pieces of a long string.
-const PIECE: usize = 8 << 10;
 /// The same for serde_json's `Number` with the feature `arbitrary_precision`.
 const RAW_NUMBER: &str = "$serde_json::private::Number";
+/// The length in bytes of the pieces of a long string.
+const PIECE: usize = 8 << 10;
 
 /// JSON text, and the attachments that were taken out of it.
 #[derive(Debug, Default)]

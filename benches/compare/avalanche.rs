@@ -36,7 +36,7 @@ pub(crate) fn run(server: &mut Running, clients: Clients, count: usize) -> Resul
         let (cpu, dropped, start) = (Cpu::of(server.process()), dropped_connections(), Instant::now());
         connected = connect(server, clients, count, pace)?;
         let elapsed = start.elapsed();
-        let (total, _, _) = cpu.until_now(server.process());
+        let total = cpu.until_now(server.process()).total();
         sample.set(&format!("{prefix}back_s"), elapsed.as_secs_f64());
         sample.set(&format!("{prefix}cpu_us"), total / count as f64);
         sample.set(&format!("{prefix}lost_syns"), (dropped_connections() - dropped) as f64);

@@ -37,7 +37,7 @@ pub(crate) fn run(server: &Running, time: Duration) -> Result<Sample, Failure> {
     load.latencies.clear();
     let (cpu, start) = (Cpu::of(server.process()), Instant::now());
     load.serve_for(time, false)?;
-    sample.take_cpu(cpu, server, load.latencies.len() as u64);
+    sample.take_cpu(cpu.until_now(server.process()), load.latencies.len() as u64);
     sample.take_latencies("quiet_", start.elapsed(), &mut load.latencies);
 
     // At least three broadcasts, of which the first is measured as well.

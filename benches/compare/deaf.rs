@@ -37,7 +37,7 @@ pub(crate) fn run(server: &Running) -> Result<Sample, Failure> {
         broadcast(&mut group, &frame, end)?;
     }
     let mut sample = Sample::default();
-    sample.take_cpu(cpu, server, (MEASURED * (CLIENTS - DEAF)) as u64);
+    sample.take_cpu(cpu.until_now(server.process()), (MEASURED * (CLIENTS - DEAF)) as u64);
     sample.set("grown_mb", (resident(server.process()) - memory) / 1024.0);
     Ok(sample)
 }

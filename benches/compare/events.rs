@@ -3,47 +3,61 @@
 use crate::Failure;
 use crate::client::{Client, Opcode, write_frame};
 use crate::group::Group;
-use crate::machine::Cpu;
 use crate::report::Sample;
 use crate::scenario::{Events, Kind};
 use crate::server::{Candidate, Running, Settings};
+use crate::slices::{self, Steady};
 use std::collections::VecDeque;
 use std::io;
+use std::mem;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-/// The time under load before a measurement begins.
-const WARM_UP: Duration = Duration::from_millis(400);
 /// The time in which messages that are in flight at the end have to come back.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Measures messages.
-pub(crate) fn run(server: &Running, load: Events, time: Duration) -> Result<Sample, Failure> {
-    let mut group = Group::connect(server, load.clients)?;
+/// A server, and clients that send it messages.
+struct Connected {
+    server: Running,
+    group: Group,
+    messages: Messages,
+}
+
+/// Connects the clients of a load.
+pub(crate) fn connect(server: Running, load: Events) -> Result<Box<dyn Steady>, Failure> {
+    let mut group = Group::connect(&server, load.clients)?;
     group.rest(Duration::from_millis(100))?;
-    let mut messages = Messages::new(load);
-    messages.begin(&mut group)?;
-    messages.serve_for(&mut group, WARM_UP)?;
+    Ok(Box::new(Connected { server, group, messages: Messages::new(load) }))
+}
 
-    let (before, cpu, start) = (messages.received, Cpu::of(server.process()), Instant::now());
-    messages.latencies.clear();
-    messages.serve_for(&mut group, time)?;
-    let mut sample = Sample::default();
-    sample.take_cpu(cpu, server, messages.received - before);
-    sample.take_latencies("", start.elapsed(), &mut messages.latencies);
+impl Steady for Connected {
+    fn resume(&mut self) -> Result<(), Failure> {
+        Ok(self.messages.begin(&mut self.group)?)
+    }
 
-    messages.stopping = true;
-    let end = Instant::now() + PATIENCE;
-    while messages.missing() > 0 && Instant::now() < end {
-        messages.serve_for(&mut group, Duration::from_millis(20))?;
+    fn serve_for(&mut self, time: Duration) -> Result<(), Failure> {
+        self.messages.serve_for(&mut self.group, time)
     }
-    if messages.missing() > 0 {
-        return Err(format!("{} messages did not come back", messages.missing()).into());
+
+    fn pause(&mut self) -> Result<(), Failure> {
+        self.messages.stopping = true;
+        let end = Instant::now() + PATIENCE;
+        while self.messages.missing() > 0 && Instant::now() < end {
+            self.messages.serve_for(&mut self.group, Duration::from_millis(1))?;
+        }
+        match self.messages.missing() {
+            0 => Ok(()),
+            missing => Err(format!("{missing} messages did not come back").into()),
+        }
     }
-    if messages.received == before {
-        return Err("nothing came back".into());
+
+    fn take_received(&mut self) -> (u64, Vec<u32>) {
+        (mem::take(&mut self.messages.received), mem::take(&mut self.messages.latencies))
     }
-    Ok(sample)
+
+    fn process(&self) -> u32 {
+        self.server.process()
+    }
 }
 
 /// Measures the same messages with one worker thread of the server and with two. Returns nothing if the server has only
@@ -57,10 +71,13 @@ pub(crate) fn with_two_workers(
     if !candidate.has_workers {
         return Ok(sample);
     }
-    let mut cpu = [0.0; 2];
-    for (workers, cpu) in [1, 2].into_iter().zip(&mut cpu) {
+    let servers = [1, 2].map(|workers| {
         let server = Running::start(candidate, Settings { workers: Some(workers), ..Settings::default() })?;
-        *cpu = run(&server, load, time)?.get("cpu_us").ok_or("no CPU time")?;
+        connect(server, load)
+    });
+    let mut cpu = [0.0; 2];
+    for (measured, cpu) in slices::measure(servers.into(), time).into_iter().zip(&mut cpu) {
+        *cpu = measured?.get("cpu_us").ok_or("no CPU time")?;
     }
     sample.set("one_worker_us", cpu[0]);
     sample.set("two_workers_us", cpu[1]);
@@ -114,6 +131,7 @@ impl Messages {
 
     fn begin(&mut self, group: &mut Group) -> io::Result<()> {
         let now = Instant::now();
+        self.stopping = false;
         if self.load.kind == Kind::Broadcast {
             return self.begin_round(group, now);
         }
@@ -144,14 +162,11 @@ impl Messages {
 
     fn serve_for(&mut self, group: &mut Group, time: Duration) -> Result<(), Failure> {
         let end = Instant::now() + time;
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(());
-            }
+        while Instant::now() < end {
             // Taken once for all clients of a turn.
             let mut now = None;
-            group.turn(left, |number, client, opcode, range| {
+            // Without waiting: a server that is slower than this thread would spend much of its time on waking it up.
+            group.turn(Duration::ZERO, |number, client, opcode, range| {
                 let now = *now.get_or_insert_with(Instant::now);
                 self.handle(number, client, opcode, range, now)
             })?;
@@ -165,6 +180,7 @@ impl Messages {
                 }
             }
         }
+        Ok(())
     }
 
     /// Checks a frame. If it completes a message, counts it and sends the next one.
@@ -191,7 +207,7 @@ impl Messages {
                 is_right.then_some(false)
             }
             Kind::Binary => {
-                let announced = std::mem::take(&mut sender.announced);
+                let announced = mem::take(&mut sender.announced);
                 (announced && payload == sender.expected).then_some(true)
             }
         };

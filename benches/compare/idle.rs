@@ -13,7 +13,7 @@ pub(crate) fn open(server: &Running, clients: usize, as_browser: bool) -> Result
     let request = if as_browser { upgrade_of_browser } else { upgrade };
     let mut group = Group::connect_with(server, clients, Pace::Steady, request)?;
     let mut sample = Sample::default();
-    sample.take_cpu(cpu, server, clients as u64);
+    sample.take_cpu(cpu.until_now(server.process()), clients as u64);
     // By then the server has freed what it needed only for connecting.
     group.rest(Duration::from_secs(1))?;
     sample.set("kb_per_connection", (resident(server.process()) - memory) / clients as f64);
@@ -32,6 +32,6 @@ pub(crate) fn heartbeats(server: &Running, clients: usize, time: Duration) -> Re
         return Err("no ping has arrived".into());
     }
     let mut sample = Sample::default();
-    sample.take_cpu(cpu, server, pings);
+    sample.take_cpu(cpu.until_now(server.process()), pings);
     Ok(sample)
 }

@@ -1,9 +1,10 @@
 //! Figures from the kernel about a process and the machine.
 
 use std::fs;
+use std::ops::AddAssign;
 use std::process::Command;
 
-/// The CPU time that a process has used, and its page faults.
+/// The CPU time that a process has used, and its page faults: since its start, or in some part of its life.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cpu {
     /// The time of all threads, counted by the scheduler in nanoseconds.
@@ -33,14 +34,39 @@ impl Cpu {
         }
     }
 
-    /// Returns the time that `process` has used since, the part of it in user mode, both in microseconds, and the
-    /// number of page faults.
-    pub(crate) fn until_now(self, process: u32) -> (f64, f64, f64) {
+    /// Returns what `process` has used since.
+    pub(crate) fn until_now(self, process: u32) -> Cpu {
         let now = Cpu::of(process);
-        let total = now.total.saturating_sub(self.total) as f64 / 1e3;
-        let (user, system) = ((now.user - self.user) as f64, (now.system - self.system) as f64);
-        let share = if user + system > 0.0 { user / (user + system) } else { 0.0 };
-        (total, total * share, (now.faults - self.faults) as f64)
+        Cpu {
+            total: now.total.saturating_sub(self.total),
+            faults: now.faults - self.faults,
+            user: now.user - self.user,
+            system: now.system - self.system,
+        }
+    }
+
+    /// Returns the time in microseconds.
+    pub(crate) fn total(self) -> f64 {
+        self.total as f64 / 1e3
+    }
+
+    /// Returns the time in user mode in microseconds.
+    pub(crate) fn user(self) -> f64 {
+        let ticks = self.user + self.system;
+        if ticks > 0 { self.total() * self.user as f64 / ticks as f64 } else { 0.0 }
+    }
+
+    pub(crate) fn faults(self) -> u64 {
+        self.faults
+    }
+}
+
+impl AddAssign for Cpu {
+    fn add_assign(&mut self, more: Cpu) {
+        self.total += more.total;
+        self.faults += more.faults;
+        self.user += more.user;
+        self.system += more.system;
     }
 }
 

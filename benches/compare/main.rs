@@ -1,8 +1,9 @@
 //! Measures servers side by side under the same load. `benches/compare/run` builds the servers and starts this program.
 //!
 //! One thread generates the load, with epoll and a minimal client that checks that each message comes back right. The
-//! compared figure is the CPU time of the server's process per message, which the kernel counts in nanoseconds. Rounds
-//! are interleaved, so that other work on the machine affects all servers alike, and ratios are taken within a round.
+//! compared figure is the CPU time of the server's process per message, which the kernel counts in nanoseconds. Servers
+//! take turns, within a round several times a second where the load allows it, so that other work on the machine affects
+//! all alike. Ratios are taken within a round.
 #![allow(clippy::expect_used)]
 
 mod avalanche;
@@ -19,12 +20,14 @@ mod report;
 mod rooms;
 mod scenario;
 mod server;
+mod slices;
 mod upgrading;
 
 use lexopt::prelude::*;
 use report::{Report, Sample};
 use scenario::{Load, SCENARIOS, Scenario};
 use server::{Candidate, Running, Settings};
+use slices::Steady;
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -75,9 +78,12 @@ fn main() -> Result<(), Failure> {
     for round in 0..options.rounds {
         for scenario in &options.only {
             // Each round starts with another server.
-            for at in 0..candidates.len() {
-                let at = (at + round) % candidates.len();
-                let sample = measure(&candidates[at], scenario, &options);
+            let first = round % candidates.len();
+            let mut order: Vec<&Candidate> = candidates.iter().collect();
+            order.rotate_left(first);
+            let mut samples = measure(&order, scenario, &options);
+            samples.rotate_right(first);
+            for (at, sample) in samples.into_iter().enumerate() {
                 let (scenario_name, server) = (scenario.name, &candidates[at].name);
                 match &sample {
                     Ok(sample) => eprintln!("round {} {scenario_name:17} {server:14}{sample}", round + 1),
@@ -96,26 +102,39 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-fn measure(candidate: &Candidate, scenario: &Scenario, options: &Options) -> Result<Sample, Failure> {
-    let mut settings = Settings::default();
+/// Measures each server: in slices that take turns if the load can be interrupted, otherwise one server after the other.
+fn measure(
+    candidates: &[&Candidate],
+    scenario: &Scenario,
+    options: &Options,
+) -> Vec<Result<Sample, Failure>> {
+    let Options { time, idle, .. } = *options;
+    let in_slices = |time, connect: &dyn Fn(Running) -> Result<Box<dyn Steady>, Failure>| {
+        let loads = candidates.iter().map(|one| connect(Running::start(one, Settings::default())?));
+        slices::measure(loads.collect(), time)
+    };
+    let alone = |settings, run: &dyn Fn(&mut Running) -> Result<Sample, Failure>| {
+        candidates.iter().map(|one| run(&mut Running::start(one, settings)?)).collect()
+    };
+    let settings = Settings::default();
     match scenario.load {
-        Load::Workers(load) => return events::with_two_workers(candidate, load, options.time),
-        Load::Heartbeats => settings.ping_interval = Some(Duration::from_secs(1)),
-        _ => {}
-    }
-    let mut server = Running::start(candidate, settings)?;
-    match scenario.load {
-        Load::Open { clients, as_browser } => {
-            idle::open(&server, clients.unwrap_or(options.idle), as_browser)
+        Load::Events(load) => in_slices(time, &|server| events::connect(server, load)),
+        Load::Sizes(load) => in_slices(time / 2, &|server| events::connect(server, load)),
+        Load::Polling { clients } => in_slices(time, &|server| polling::connect(server, clients)),
+        Load::Workers(load) => {
+            candidates.iter().map(|one| events::with_two_workers(one, load, time)).collect()
         }
-        Load::Heartbeats => idle::heartbeats(&server, options.idle, options.time),
-        Load::Events(load) | Load::Workers(load) => events::run(&server, load, options.time),
-        Load::Sizes(load) => events::run(&server, load, options.time / 2),
-        Load::Beside => beside::run(&server, options.time),
-        Load::Avalanche(clients) => avalanche::run(&mut server, clients, options.idle),
-        Load::Rooms => rooms::run(&server, options.time),
-        Load::Deaf => deaf::run(&server),
-        Load::Polling { clients } => polling::run(&server, clients, options.time),
+        Load::Open { clients, as_browser } => {
+            alone(settings, &|server| idle::open(server, clients.unwrap_or(idle), as_browser))
+        }
+        Load::Heartbeats => {
+            let settings = Settings { ping_interval: Some(Duration::from_secs(1)), ..settings };
+            alone(settings, &|server| idle::heartbeats(server, idle, time))
+        }
+        Load::Beside => alone(settings, &|server| beside::run(server, time)),
+        Load::Avalanche(clients) => alone(settings, &|server| avalanche::run(server, clients, idle)),
+        Load::Rooms => alone(settings, &|server| rooms::run(server, time)),
+        Load::Deaf => alone(settings, &|server| deaf::run(server)),
     }
 }
 

@@ -3,22 +3,46 @@
 use crate::Failure;
 use crate::client::Client;
 use crate::http::answer;
-use crate::machine::Cpu;
-use crate::report::Sample;
 use crate::server::Running;
+use crate::slices::Steady;
 use mio::{Events, Poll};
 use std::io;
+use std::mem;
 use std::time::{Duration, Instant};
 
-/// Measures acknowledgements over polling: each client posts an event, polls for the acknowledgement over the same
-/// connection, and starts again.
-pub(crate) fn run(server: &Running, clients: usize, time: Duration) -> Result<Sample, Failure> {
-    let mut poll = Poll::new()?;
-    let mut members = Vec::new();
+/// The time in which all clients have to connect, and in which messages that are in flight at the end have to come back.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A server, and clients that ask it for acknowledgements over polling: each posts an event, polls for the acknowledgement
+/// over the same connection, and starts again.
+struct Connected {
+    server: Running,
+    poll: Poll,
+    events: Events,
+    scratch: Vec<u8>,
+    members: Vec<Member>,
+    /// True if the clients begin nothing new.
+    stopping: bool,
+    received: u64,
+    /// In microseconds.
+    latencies: Vec<u32>,
+}
+
+/// Connects clients.
+pub(crate) fn connect(server: Running, clients: usize) -> Result<Box<dyn Steady>, Failure> {
+    let mut connected = Connected {
+        server,
+        poll: Poll::new()?,
+        events: Events::with_capacity(1024),
+        scratch: vec![0; 64 << 10],
+        members: Vec::new(),
+        stopping: true,
+        received: 0,
+        latencies: Vec::new(),
+    };
     for number in 0..clients {
-        let client = Client::connect(server.address, poll.registry(), number)?;
         let mut member = Member {
-            client,
+            client: Client::connect(connected.server.address, connected.poll.registry(), number)?,
             session: String::new(),
             body: format!("{number:x<32}"),
             waits_for: Step::Handshake,
@@ -27,57 +51,81 @@ pub(crate) fn run(server: &Running, clients: usize, time: Duration) -> Result<Sa
         };
         member.get();
         member.client.flush()?;
-        members.push(member);
+        connected.members.push(member);
     }
-    let mut events = Events::with_capacity(1024);
-    let mut scratch = vec![0; 64 << 10];
-    let mut latencies = Vec::new();
-    let (mut received, mut stopping) = (0u64, false);
-    let mut turn = |until: Instant, stopping: bool, latencies: &mut Vec<u32>| -> Result<bool, Failure> {
-        loop {
-            let busy = members.iter().any(|member| member.waits_for != Step::Nothing);
-            if Instant::now() >= until || !busy {
-                return Ok(busy);
-            }
-            match poll.poll(&mut events, Some(Duration::from_millis(20))) {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error.into()),
-                _ => {}
-            }
-            let now = Instant::now();
-            for event in &events {
-                let member = &mut members[event.token().0];
-                if event.is_readable() {
-                    member.client.fill(&mut scratch)?;
-                    while let Some(answer) = answer(member.client.input())? {
-                        member.client.take(answer.len);
-                        if member.handle(&answer.body, stopping)? {
-                            received += 1;
-                            latencies.push(now.duration_since(member.sent).as_micros() as u32);
-                            member.sent = now;
-                        }
+    connected.pause()?;
+    Ok(Box::new(connected))
+}
+
+impl Connected {
+    fn is_busy(&self) -> bool {
+        self.members.iter().any(|member| member.waits_for != Step::Nothing)
+    }
+
+    fn turn(&mut self) -> Result<(), Failure> {
+        // Without waiting, as over WebSocket.
+        match self.poll.poll(&mut self.events, Some(Duration::ZERO)) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error.into()),
+            _ => {}
+        }
+        let now = Instant::now();
+        for event in &self.events {
+            let member = &mut self.members[event.token().0];
+            if event.is_readable() {
+                member.client.fill(&mut self.scratch)?;
+                while let Some(answer) = answer(member.client.input())? {
+                    member.client.take(answer.len);
+                    if member.handle(&answer.body, self.stopping)? {
+                        self.received += 1;
+                        self.latencies.push(now.duration_since(member.sent).as_micros() as u32);
+                        member.sent = now;
                     }
                 }
-                member.client.flush()?;
+            }
+            member.client.flush()?;
+        }
+        Ok(())
+    }
+}
+
+impl Steady for Connected {
+    fn resume(&mut self) -> Result<(), Failure> {
+        self.stopping = false;
+        for member in &mut self.members {
+            member.sent = Instant::now();
+            member.post_event();
+            member.client.flush()?;
+        }
+        Ok(())
+    }
+
+    fn serve_for(&mut self, time: Duration) -> Result<(), Failure> {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            self.turn()?;
+        }
+        Ok(())
+    }
+
+    fn pause(&mut self) -> Result<(), Failure> {
+        self.stopping = true;
+        let end = Instant::now() + PATIENCE;
+        while self.is_busy() {
+            self.turn()?;
+            if Instant::now() > end {
+                return Err("an answer did not come back".into());
             }
         }
-    };
-    // The warm-up, which includes connecting.
-    turn(Instant::now() + Duration::from_millis(700), stopping, &mut latencies)?;
-    latencies.clear();
-    let (cpu, start) = (Cpu::of(server.process()), Instant::now());
-    turn(start + time, stopping, &mut latencies)?;
-    let count = latencies.len() as u64;
-    let mut sample = Sample::default();
-    sample.take_cpu(cpu, server, count);
-    sample.take_latencies("", start.elapsed(), &mut latencies);
-    stopping = true;
-    if turn(Instant::now() + Duration::from_secs(10), stopping, &mut Vec::new())? {
-        return Err("an acknowledgement did not come back".into());
+        Ok(())
     }
-    if count == 0 || received < count {
-        return Err("nothing came back".into());
+
+    fn take_received(&mut self) -> (u64, Vec<u32>) {
+        (mem::take(&mut self.received), mem::take(&mut self.latencies))
     }
-    Ok(sample)
+
+    fn process(&self) -> u32 {
+        self.server.process()
+    }
 }
 
 struct Member {
@@ -123,7 +171,7 @@ impl Member {
     }
 
     fn post_event(&mut self) {
-        let pong = if std::mem::take(&mut self.owes_pong) { "3\x1e" } else { "" };
+        let pong = if mem::take(&mut self.owes_pong) { "3\x1e" } else { "" };
         self.post(&format!("{pong}427[\"ack\",\"{}\"]", self.body));
         self.waits_for = Step::EventPosted;
     }
@@ -151,7 +199,7 @@ impl Member {
                 self.get();
                 self.waits_for = Step::Connected;
             }
-            Step::Connected if body.starts_with("40{") => self.post_event(),
+            Step::Connected if body.starts_with("40{") => self.waits_for = Step::Nothing,
             Step::EventPosted => {
                 self.get();
                 self.waits_for = Step::Acknowledged;

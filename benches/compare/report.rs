@@ -2,7 +2,7 @@
 
 use crate::machine::{Cpu, describe, output};
 use crate::scenario::{Figure, FigureKind, Scenario};
-use crate::server::{Candidate, Running};
+use crate::server::Candidate;
 use crate::{Failure, Options};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -24,13 +24,12 @@ impl Sample {
         self.0.get(name).copied()
     }
 
-    /// Takes the CPU time and the page faults of a server since `before`, per message.
-    pub(crate) fn take_cpu(&mut self, before: Cpu, server: &Running, messages: u64) {
-        let (total, user, faults) = before.until_now(server.process());
+    /// Takes the CPU time and the page faults of a server, per message.
+    pub(crate) fn take_cpu(&mut self, used: Cpu, messages: u64) {
         let each = messages.max(1) as f64;
-        self.set("cpu_us", total / each);
-        self.set("user_us", user / each);
-        self.set("page_faults", faults / each);
+        self.set("cpu_us", used.total() / each);
+        self.set("user_us", used.user() / each);
+        self.set("page_faults", used.faults() as f64 / each);
         self.set("messages", messages as f64);
     }
 

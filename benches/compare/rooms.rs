@@ -28,7 +28,7 @@ pub(crate) fn run(server: &Running, time: Duration) -> Result<Sample, Failure> {
     };
     let (changes, cpu) = Exchange::new(BATCH, b"430[", visit).measure(&mut group, server, time)?;
     let mut sample = Sample::default();
-    sample.set("join_us", cpu.until_now(server.process()).0 / (changes * ROOMS) as f64);
+    sample.set("join_us", cpu.until_now(server.process()).total() / (changes * ROOMS) as f64);
 
     let broadcast = |number| {
         let mut frames = Vec::new();
@@ -40,7 +40,7 @@ pub(crate) fn run(server: &Running, time: Duration) -> Result<Sample, Failure> {
     };
     let mut exchange = Exchange::new(BATCH, b"42[\"room\",\"0123456789abcdef\"]", broadcast);
     let (broadcasts, cpu) = exchange.measure(&mut group, server, time)?;
-    sample.take_cpu(cpu, server, broadcasts as u64);
+    sample.take_cpu(cpu.until_now(server.process()), broadcasts as u64);
     Ok(sample)
 }
 

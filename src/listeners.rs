@@ -1,5 +1,9 @@
 //! The listeners of one socket of a server or a client, and those that the sockets of a namespace share.
 
+mod shared;
+
+pub(crate) use shared::SharedListeners;
+
 use crate::extract::Context;
 use crate::handler::{AnyHandler, AnySocket, Kept, run};
 use smallvec::SmallVec;
@@ -224,46 +228,45 @@ impl<S: AnySocket> Called<S> {
                 run(&**listener, &Context::for_event(socket, event, args, ack));
             }
             Called::Several { .. } => {
-                self.run_with(std::iter::empty(), socket, event, args, ack);
+                self.run_several(std::iter::empty(), std::iter::empty(), socket, event, args, ack);
             }
         }
     }
 
     /// Does the same as [`run`](Called::run), and also calls the listeners that the socket shares with others: the
-    /// catch-all ones of both before the others, and of each sort the shared ones first.
+    /// catch-all ones of both before the others, and of each sort the shared ones first. Of these, `named` are those for
+    /// the event, and `others` those that are not for the events of one name.
     ///
     /// Returns whether the event has a listener of its own, or one for events without.
+    #[inline]
     pub(crate) fn run_with<'a>(
         &self,
-        shared: impl Iterator<Item = &'a Entry<S>> + Clone,
+        named: impl Iterator<Item = &'a Entry<S>> + Clone,
+        others: impl Iterator<Item = &'a Entry<S>> + Clone,
         socket: &S,
         event: &str,
         args: &socketio::Args<'_>,
         ack: Option<u64>,
     ) -> bool {
-        // In one pass, because a namespace may have many listeners: `benches/count json16`.
-        let (mut named, mut found, mut has_any) = (None, 0, false);
-        shared.clone().for_each(|entry| match entry.is_event(event) {
-            true => (named, found) = (Some(entry), found + 1),
-            false => has_any |= entry.is_on(&On::Any),
-        });
         let is_empty = match self {
             Called::None => true,
             Called::One(_) => false,
             Called::Several { listeners, .. } => listeners.is_empty(),
         };
-        match named {
-            Some(only) if found == 1 && !has_any && is_empty => {
+        let mut behind = named.clone();
+        match behind.next() {
+            Some(only) if is_empty && behind.next().is_none() && !has_any(others.clone()) => {
                 run(only.as_handler(), &Context::for_event(socket, event, args, ack));
                 true
             }
-            _ => self.run_several(shared, socket, event, args, ack),
+            _ => self.run_several(named, others, socket, event, args, ack),
         }
     }
 
     fn run_several<'a>(
         &self,
-        shared: impl Iterator<Item = &'a Entry<S>> + Clone,
+        named: impl Iterator<Item = &'a Entry<S>> + Clone,
+        others: impl Iterator<Item = &'a Entry<S>> + Clone,
         socket: &S,
         event: &str,
         args: &socketio::Args<'_>,
@@ -277,19 +280,16 @@ impl<S: AnySocket> Called<S> {
                 (any, own, *is_named)
             }
         };
-        let is_named = is_own_named || shared.clone().any(|entry| entry.is_event(event));
-        let shared_any = shared.clone().filter(|entry| entry.is_on(&On::Any)).map(|entry| entry.as_handler());
+        let is_named = is_own_named || named.clone().next().is_some();
+        let shared_any = others.clone().filter(|entry| entry.is_on(&On::Any)).map(|entry| entry.as_handler());
         for listener in shared_any.chain(any.iter().map(|listener| &**listener)) {
             run(listener, &Context::for_event(socket, event, args, None));
         }
         // The socket's listeners for events without one are not called if a shared one has the event's name.
         let own = if is_own_named == is_named { own } else { &[] };
-        let is_called = |entry: &&Entry<S>| match is_named {
-            true => entry.is_event(event),
-            false => entry.is_on(&On::Unhandled),
-        };
+        let unhandled = others.filter(|entry| !is_named && entry.is_on(&On::Unhandled));
         let mut is_handled = false;
-        let shared = shared.filter(is_called).map(|entry| entry.as_handler());
+        let shared = named.chain(unhandled).map(|entry| entry.as_handler());
         let mut listeners = shared.chain(own.iter().map(|own| &**own)).peekable();
         while let Some(listener) = listeners.next() {
             // The first listener that can be called acknowledges the event.
@@ -301,6 +301,11 @@ impl<S: AnySocket> Called<S> {
         }
         is_handled
     }
+}
+
+/// Returns whether one of some listeners is called for every event.
+fn has_any<'a, S: Clone + 'static>(mut listeners: impl Iterator<Item = &'a Entry<S>>) -> bool {
+    listeners.any(|entry| entry.is_on(&On::Any))
 }
 
 impl<S: Clone> Entry<S> {

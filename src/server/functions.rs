@@ -12,7 +12,7 @@ use crate::append::{AppendList, Items};
 use crate::error::{ConnectError, PacketError};
 use crate::failed_event::FailedEvent;
 use crate::handler::{Handler, Kept};
-use crate::listeners::{Entry, On};
+use crate::listeners::{Entry, On, SharedListeners};
 use crate::log;
 use crate::observe::{self, HandlerFailure};
 use parking_lot::Mutex;
@@ -29,7 +29,7 @@ pub(crate) struct Functions {
     connect: AppendList<Kept<Socket>>,
     middlewares: AppendList<Box<dyn AnyMiddleware<Result<(), ConnectError>>>>,
     packet_middlewares: AppendList<Box<dyn AnyMiddleware<Result<(), PacketError>>>>,
-    listeners: AppendList<Entry<Socket>>,
+    listeners: SharedListeners<Socket>,
     renewals: AppendList<Renewal>,
     room_handlers: AppendList<RoomHandler>,
     server_side: AppendList<Entry<ServerSide>>,
@@ -75,7 +75,7 @@ impl Functions {
     }
 
     pub(super) fn add_listener<P: 'static>(&self, on: On, handler: impl Handler<P>) {
-        self.listeners.push(Entry::new(on, Kept::new(handler), false));
+        self.listeners.push(on, Kept::new(handler));
     }
 
     /// Notes an event that has no handler, for this namespace and its parent.
@@ -128,9 +128,17 @@ impl Functions {
         !self.listeners.is_empty() || self.inherited().is_some_and(Functions::has_listeners)
     }
 
-    /// Returns the listeners for the events of any socket.
-    pub(super) fn listeners(&self) -> impl Iterator<Item = &Entry<Socket>> + Clone {
-        self.each(|functions| &functions.listeners)
+    /// Returns the listeners for the events of a name, of any socket.
+    #[inline]
+    pub(super) fn listeners_for(&self, event: &str) -> impl Iterator<Item = &Entry<Socket>> + Clone {
+        self.each(|functions| functions.listeners.candidates(event))
+            .filter(move |entry| entry.is_event(event))
+    }
+
+    /// Returns the other listeners of any socket.
+    #[inline]
+    pub(super) fn other_listeners(&self) -> impl Iterator<Item = &Entry<Socket>> + Clone {
+        self.each(|functions| functions.listeners.others())
     }
 
     pub(super) fn add_renewal<P: 'static>(
@@ -155,9 +163,9 @@ impl Functions {
         self.each(|functions| &functions.room_handlers)
     }
 
-    /// Returns the listeners for the events of other servers.
-    pub(super) fn server_side(&self) -> impl Iterator<Item = &Entry<ServerSide>> + Clone {
-        self.each(|functions| &functions.server_side)
+    /// Returns the listeners for the events of a name that other servers send.
+    pub(super) fn server_side(&self, event: &str) -> impl Iterator<Item = &Entry<ServerSide>> + Clone {
+        self.each(|functions| &functions.server_side).filter(move |entry| entry.is_event(event))
     }
 
     /// Returns what `list` finds in the functions that are inherited, and then in these.

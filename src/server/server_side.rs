@@ -161,8 +161,8 @@ impl Namespace {
         reply: Arc<dyn Acknowledge>,
     ) {
         let from = ServerSide { namespace: self.clone(), reply };
-        let own = Called::None;
-        if !own.run_with(self.0.functions.server_side(), &from, event, args, ack) {
+        let shared = self.0.functions.server_side(event);
+        if !Called::None.run_with(shared, std::iter::empty(), &from, event, args, ack) {
             from.tell_failure(event, HandlerFailure::Unhandled, ack);
         }
     }

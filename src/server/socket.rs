@@ -467,7 +467,7 @@ impl Socket {
 
     /// Calls the handlers of the namespace and these of the socket for one of its last events.
     fn call_last(&self, event: &str, own: SmallVec<[Kept<Socket>; 1]>, reason: &DisconnectReason) {
-        let shared = self.0.namespace.0.functions.listeners().filter(|entry| entry.is_event(event));
+        let shared = self.0.namespace.0.functions.listeners_for(event);
         let listeners: SmallVec<[_; 1]> = shared.map(Entry::handler).chain(own).collect();
         self.call_inside(&listeners, || Context { cause: Some(reason), ..Context::new(self, event) });
     }

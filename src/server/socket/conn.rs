@@ -44,7 +44,7 @@ impl Socket {
 
     /// Calls the handlers of the namespace and these of the socket for an upgrade. The caller must hold no lock.
     pub(crate) fn upgraded(&self) {
-        let shared = self.0.namespace.0.functions.listeners().filter(|entry| entry.is_on(&On::Upgrade));
+        let shared = self.0.namespace.0.functions.other_listeners().filter(|entry| entry.is_on(&On::Upgrade));
         let own = self.0.state.lock().listeners.all(&On::Upgrade);
         let listeners: SmallVec<[_; 1]> = shared.map(Entry::handler).chain(own).collect();
         self.call_inside(&listeners, || Context::new(self, "upgrade"));

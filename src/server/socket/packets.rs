@@ -117,7 +117,10 @@ impl Socket {
                 called.run(self, event, args, ack);
                 called.has_own()
             }
-            true => called.run_with(functions.listeners(), self, event, args, ack),
+            true => {
+                let (named, others) = (functions.listeners_for(event), functions.other_listeners());
+                called.run_with(named, others, self, event, args, ack)
+            }
         };
         if !is_handled {
             self.unhandled(event, ack);
@@ -261,7 +264,7 @@ impl Socket {
         }
         self.tell_refused(event, error.message());
         let own = self.0.state.lock().listeners.all(&On::Refused);
-        let shared = self.0.namespace.0.functions.listeners().filter(|entry| entry.is_on(&On::Refused));
+        let shared = self.0.namespace.0.functions.other_listeners().filter(|entry| entry.is_on(&On::Refused));
         for listener in shared.map(Entry::handler).chain(own) {
             let context = Context { args: Some(args), cause: Some(error), ..Context::new(self, event) };
             run(&*listener, &context);

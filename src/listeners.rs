@@ -255,7 +255,11 @@ impl<S: AnySocket> Called<S> {
         };
         let mut behind = named.clone();
         match behind.next() {
-            Some(only) if is_empty && behind.next().is_none() && !has_any(others.clone()) => {
+            Some(only)
+                if is_empty
+                    && behind.next().is_none()
+                    && !others.clone().any(|entry| entry.is_on(&On::Any)) =>
+            {
                 run(only.as_handler(), &Context::for_event(socket, event, args, ack));
                 true
             }
@@ -301,11 +305,6 @@ impl<S: AnySocket> Called<S> {
         }
         is_handled
     }
-}
-
-/// Returns whether one of some listeners is called for every event.
-fn has_any<'a, S: Clone + 'static>(mut listeners: impl Iterator<Item = &'a Entry<S>>) -> bool {
-    listeners.any(|entry| entry.is_on(&On::Any))
 }
 
 impl<S: Clone> Entry<S> {
@@ -365,7 +364,7 @@ mod tests {
         }
     }
 
-    struct Silent;
+    pub(super) struct Silent;
 
     impl AnyHandler<()> for Silent {
         fn start(&self, _: &Context<'_, ()>) -> Started<()> {

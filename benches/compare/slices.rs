@@ -14,6 +14,8 @@ const SLICE: Duration = Duration::from_millis(50);
 const SETTLE: Duration = Duration::from_millis(20);
 /// The time under load before the first slice.
 const WARM_UP: Duration = Duration::from_millis(400);
+/// The time in which messages that are in flight have to come back.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A server and clients that can put it under load at any time.
 pub(crate) trait Steady {
@@ -23,13 +25,29 @@ pub(crate) trait Steady {
     /// Lets clients send the next message for each one that comes back, for `time`.
     fn serve_for(&mut self, time: Duration) -> Result<(), Failure>;
 
-    /// Lets clients send nothing more, and waits for all messages that are in flight.
-    fn pause(&mut self) -> Result<(), Failure>;
+    /// Lets clients send nothing more.
+    fn stop(&mut self);
+
+    /// Returns the number of messages that have not come back yet.
+    fn missing(&self) -> usize;
 
     /// Returns the number of messages that have come back since the last call, and latencies in microseconds.
     fn take_received(&mut self) -> (u64, Vec<u32>);
 
     fn process(&self) -> u32;
+}
+
+/// Lets clients send nothing more, and waits for all messages that are in flight.
+pub(crate) fn pause(load: &mut dyn Steady) -> Result<(), Failure> {
+    load.stop();
+    let end = Instant::now() + PATIENCE;
+    while load.missing() > 0 && Instant::now() < end {
+        load.serve_for(Duration::from_millis(1))?;
+    }
+    match load.missing() {
+        0 => Ok(()),
+        missing => Err(format!("{missing} messages did not come back").into()),
+    }
 }
 
 /// A load and its figures so far.
@@ -65,7 +83,7 @@ impl Lane {
     fn new(mut load: Box<dyn Steady>) -> Result<Lane, Failure> {
         load.resume()?;
         load.serve_for(WARM_UP)?;
-        load.pause()?;
+        pause(&mut *load)?;
         Ok(Lane { load, used: Cpu::default(), messages: 0, elapsed: Duration::ZERO, latencies: Vec::new() })
     }
 
@@ -81,7 +99,7 @@ impl Lane {
         let (messages, latencies) = self.load.take_received();
         self.messages += messages;
         self.latencies.extend(latencies);
-        self.load.pause()
+        pause(&mut *self.load)
     }
 
     fn sample(mut self) -> Result<Sample, Failure> {

@@ -53,6 +53,7 @@ macro_rules! debug_as_text {
 #[cfg(feature = "cluster")]
 pub mod cluster;
 pub mod connection;
+mod copy;
 #[cfg(feature = "std")]
 pub mod drive;
 pub mod engineio;

@@ -1,5 +1,6 @@
 //! One turn of a stream.
 
+use crate::copy::append;
 use crate::hint::cold_path;
 use crate::outbound::Outbound;
 use crate::protocol::{Protocol, StreamStatus};
@@ -198,12 +199,12 @@ fn keep<P: Protocol>(protocol: &mut P, partial: &mut Vec<u8>, input: &[u8]) {
         let mut lent = protocol.lend_partial(needed);
         if lent.capacity() >= needed {
             lent.clear();
-            lent.extend_from_slice(partial);
+            append(&mut lent, partial);
             mem::swap(partial, &mut lent);
         }
         protocol.reclaim_partial(lent);
     }
-    partial.extend_from_slice(input);
+    append(partial, input);
 }
 
 #[cold]

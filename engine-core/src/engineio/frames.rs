@@ -4,6 +4,7 @@ use super::framing::Framing;
 use super::packet::{SEPARATOR, base64_len, write_base64};
 use super::v3;
 use super::version::BinaryForm;
+use crate::copy::append;
 use crate::websocket::{DeflatePool, Header, Opcode};
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -71,11 +72,11 @@ impl Part<'_> {
                         out.push(b'4');
                     }
                 }
-                out.extend_from_slice(text);
+                append(out, text);
             }
             Part::Binary(data) => {
                 out.extend_from_slice(&Header::new(Opcode::Binary, data.len(), None));
-                out.extend_from_slice(data);
+                append(out, data);
             }
         }
     }
@@ -85,7 +86,7 @@ impl Part<'_> {
         match self {
             Part::Text(text) => {
                 out.push(b'4');
-                out.extend_from_slice(text);
+                append(out, text);
             }
             Part::Binary(data) => write_base64(out, data),
         }
@@ -221,7 +222,7 @@ impl Draft {
         let mut bytes = Vec::with_capacity(end + framing.len(binary.clone()));
         bytes.extend_from_slice(&header);
         bytes.push(b'4');
-        text.iter().for_each(|piece| bytes.extend_from_slice(piece));
+        text.iter().for_each(|piece| append(&mut bytes, piece));
         binary.for_each(|part| part.write_frame(&mut bytes, framing, &DeflatePool::default()));
         Draft { bytes, unknown: end.saturating_sub(before_end) }
     }
@@ -278,7 +279,7 @@ fn payload_of(frames: &Bytes) -> Bytes {
             out.push(SEPARATOR);
         }
         match is_text {
-            true => out.extend_from_slice(data),
+            true => append(&mut out, data),
             false => write_base64(&mut out, data),
         }
     }

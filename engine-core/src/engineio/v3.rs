@@ -4,6 +4,7 @@ use super::packet::{
     self, Message, Packet, PacketError, base64_len as packet_base64_len, decode_written, read_base64,
 };
 use super::version::BinaryForm;
+use crate::copy::append;
 use crate::outbound::Outbound;
 use crate::websocket::{Deflate, DeflatePool, Header, Opcode};
 use alloc::borrow::Cow;
@@ -233,7 +234,7 @@ pub(super) fn write_frame(
     if !deflate.is_some_and(|deflate| deflate.write_frame(pool, out, opcode, pieces, None)) {
         let len = pieces.iter().map(|piece| piece.len()).sum();
         out.extend_from_slice(&Header::new(opcode, len, None));
-        pieces.iter().for_each(|piece| out.extend_from_slice(piece));
+        pieces.iter().for_each(|piece| append(out, piece));
     }
 }
 

@@ -1,5 +1,6 @@
 //! Reassembly of fragmented messages (RFC 6455, 5.4).
 
+use crate::copy::append;
 use crate::utf8::from_utf8;
 use alloc::{borrow::Cow, string::String, vec::Vec};
 
@@ -71,12 +72,12 @@ impl Fragments {
         match &mut self.content {
             Content::Text(text) => text.push(payload),
             Content::Binary(data) => {
-                data.extend_from_slice(payload);
+                append(data, payload);
                 Ok(())
             }
             #[cfg(feature = "deflate")]
             Content::Deflated { data, .. } => {
-                data.extend_from_slice(payload);
+                append(data, payload);
                 Ok(())
             }
         }

@@ -1,5 +1,6 @@
 //! A packet that was encoded.
 
+use crate::copy::append;
 use crate::engineio::Part;
 use crate::socketio::args::{Args, OwnedArgs};
 use crate::socketio::error::EncodeError;
@@ -36,7 +37,7 @@ impl Binary {
     }
 
     pub(super) fn push(&mut self, attachment: &[u8]) {
-        self.bytes.extend_from_slice(attachment);
+        append(&mut self.bytes, attachment);
         self.ends.push(self.bytes.len());
     }
 }

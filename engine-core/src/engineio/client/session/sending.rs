@@ -1,6 +1,7 @@
 //! Sending messages and packets of the protocol: over WebSocket as frames, otherwise as packets of the next request.
 
 use super::{Session, Stage, State};
+use crate::copy::append;
 use crate::engineio::client::error::{SendError, TransportError};
 use crate::engineio::frames::Part;
 use crate::engineio::packet::{base64_len, write_base64};
@@ -124,7 +125,7 @@ impl Session {
             let len = payload.iter().map(|piece| piece.len()).sum();
             out.extend_from_slice(&Header::new(opcode, len, Some(mask)));
             let start = out.len();
-            payload.iter().for_each(|piece| out.extend_from_slice(piece));
+            payload.iter().for_each(|piece| append(out, piece));
             websocket::apply_mask(out.get_mut(start..).unwrap_or_default(), mask);
         });
     }

@@ -4,6 +4,7 @@
 //! text.
 
 use super::string::{MAX_TWICE, is_plain, skip_plain};
+use crate::copy::append;
 use crate::reuse::Reuse;
 use crate::socketio::error::EncodeError;
 use crate::socketio::failure::{self, FAILURE};
@@ -86,7 +87,7 @@ impl Sink {
             loop {
                 let special = skip_plain(rest);
                 let plain = rest.get(..rest.len() - special.len());
-                self.text.extend_from_slice(plain.unwrap_or_default());
+                append(&mut self.text, plain.unwrap_or_default());
                 let Some((&byte, behind)) = special.split_first() else { break };
                 self.escape(byte);
                 rest = behind;

@@ -95,6 +95,12 @@ macro_rules! several_names {
             fn each_name(&self, mut f: impl FnMut(&str)) {
                 self.iter().for_each(|name| f(name.as_ref()));
             }
+
+            fn add_to(&self, rooms: &mut Rooms) {
+                rooms.reserve(self.iter().len());
+                let mut rooms = rooms.inserter();
+                self.each_name(|name| rooms.insert(name));
+            }
         }
     )*};
 }
